@@ -29,7 +29,7 @@ WIDTH = 1536
 SIDE = 16
 SLIDES = 5
 STAGES = ("coords", "attention", "heatmap")
-"""Of a finished slide of the planned cohort: as much as a usual run has on record."""
+"""Stages of a finished slide of the planned cohort: as many as a usual run has on record."""
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def _scoring(root: Path, patches: int, rounds: int) -> None:
 
 
 def _attention_cpu(config: Path) -> float:
-    """Return the CPU seconds of the attention stages, of which nothing is reused."""
+    """Return the CPU seconds of the attention stages, without any reuse."""
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.pipeline.runner import Runner, RunOptions
 

@@ -34,7 +34,7 @@ CHECKS = (
     ("slides.sources", "refuse_large_tiles"), ("files.stand_ins", "stand_in"),
     ("files.safe_torch", "_refuse_inflating"), ("slides.tile_headers", "TileHeaders.first_lie"),
 )  # fmt: skip
-"""Where each check is looked up by those who call it; one that is called by another counts once."""
+"""Where callers look up each check; a check called by another check counts once."""
 
 calls: list[tuple[str, float, float]] = []
 """Name of a check, when it ended (seconds since 1970), and the seconds it took."""
@@ -43,7 +43,7 @@ inside = threading.local()
 
 
 def timed(function: Any, name: str) -> Any:
-    """Return the function, its time added to `calls` unless another check called it."""
+    """Return the function; adds its time to `calls` unless another check called it."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -117,7 +117,7 @@ def run_ours(config: Path, name: str) -> dict[str, float]:
         raise SystemExit(done.stdout + done.stderr)
     events = [json.loads(line) for line in (root / "raw" / "E" / "events.jsonl").read_text().splitlines()]
     moments = [event["time"] for event in events if event["event"] in ("slide_started", "slide_finished")]
-    # The first slide of each worker still imports; it is left out of the steady rate.
+    # The first slide of each worker still imports, so the steady rate leaves it out.
     ends = sorted(event["time"] for event in events if event["event"] == "slide_finished")
     skip = RUNS[name]["workers"]
     steady = (ends[-1] - ends[skip - 1]) / (len(ends) - skip) if len(ends) > skip else moments[-1] - moments[0]
@@ -125,7 +125,7 @@ def run_ours(config: Path, name: str) -> dict[str, float]:
 
 
 def adopt_orphans() -> None:
-    """Have this process inherit what its children leave behind (Linux), so that their CPU seconds are counted.
+    """Have this process inherit the orphans of its children (Linux), so that their CPU seconds are counted.
 
     Workers are children of a server that outlives the command by a moment.
     """
@@ -145,7 +145,7 @@ def _cpu_of_children() -> float:
 
 
 def plain(root: Path, slides: int, patches: int, *, picture_only: bool) -> None:
-    """Do what a user's own script does, slide after slide."""
+    """Do what a user's own script does, one slide after another."""
     import h5py
     import torch
 
@@ -198,7 +198,7 @@ def _plain_tissue(slide: Path, out: Path | None) -> None:
 
 
 def run_plain_loop(folder: Path, options: argparse.Namespace, *, picture_only: bool) -> dict[str, float]:
-    """Run the usual loop in a process of its own, with torch's usual threads."""
+    """Run the usual loop in a separate process, with torch's usual threads."""
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     command = [sys.executable, __file__, "--plain", str(folder), "--slides", str(options.slides)]
     command += ["--patches", str(options.patches), *(["--picture_only"] if picture_only else [])]
@@ -240,7 +240,7 @@ def main() -> None:
 
 
 def show(found: dict[str, list[dict[str, float]]], slides: int) -> None:
-    """Print a line a way: medians over the rounds, of figures and of ratios within each round."""
+    """Print one line per way: medians over the rounds, of figures and of ratios within each round."""
     times: dict[str, list[float]] = {}
     for way, runs in found.items():
         times[way] = [run["all"] / slides for run in runs]

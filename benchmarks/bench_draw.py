@@ -41,7 +41,7 @@ CASES: list[Case] = [
 
 
 def _patches(count: int, overlap: float) -> tuple[Any, Any, int]:
-    """Return (coords, scores, size) of about `count` patches on the tissue, on a lattice of that overlap."""
+    """Return (coords, scores, size) of about `count` patches on the tissue, on a lattice with this overlap."""
     import numpy as np
 
     from benchmarks.big_slide import tissue_at
@@ -106,7 +106,7 @@ def run_ours(slide: Path, out: Path, case: Case) -> dict[str, float]:
 
 
 def run_floor(slide: Path, out: Path, case: Case) -> dict[str, float]:
-    """Decode the level's tiles, if they are needed, and encode the finished picture: from and to memory."""
+    """Decode the level's tiles, if needed, and encode the finished picture: both in memory."""
     import io
 
     import imagecodecs
@@ -119,7 +119,7 @@ def run_floor(slide: Path, out: Path, case: Case) -> dict[str, float]:
     _, _, level, suffix, alone = case
     if suffix == ".ome.tif":
         return _pyramid_floor(slide, out)
-    Image.MAX_IMAGE_PIXELS = None  # a quarter of a slide is more than PIL trusts
+    Image.MAX_IMAGE_PIXELS = None  # a quarter of a slide is larger than PIL trusts
     picture = np.asarray(Image.open(out).convert("RGB"))
     with tifffile.TiffFile(slide) as tiff:
         page = tiff.pages[level]

@@ -32,16 +32,16 @@ CASES: dict[str, dict[str, Any]] = {
     "mask_regression": {"masks": 512},
     "faithfulness": {},
 }
-"""What is timed -> its settings."""
+"""Timed score -> its settings."""
 
 
 def peak_mb() -> float:
-    """Return the largest memory this process had so far."""
+    """Return the peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def features_of(patches: int, width: int) -> Any:
-    """Return random float32 features, made in place."""
+    """Return random float32 features, generated in place."""
     import numpy as np
 
     features, rng = np.empty((patches, width), np.float32), np.random.default_rng(0)
@@ -91,7 +91,7 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def brute(case: str, model: Any, features: Any, found: Any, options: argparse.Namespace) -> float | None:
-    """Return the seconds of the definition, extrapolated from `TRIED` forwards or one pass back."""
+    """Return the seconds of the definition, extrapolated from `TRIED` forwards or one backward pass."""
     n = len(features)
     if case == "faithfulness":
         return timed(lambda: [model.explain(features[: n // 2], []) for _ in range(TRIED)])[0] / TRIED * 494
@@ -124,7 +124,7 @@ def captum_seconds(model: Any, features: Any) -> float | None:
 
 
 def timed(work: Any) -> tuple[float, Any]:
-    """Return the seconds that `work` takes, and what it returns: of the CPU with --cpu_time, else on the clock."""
+    """Return the seconds that `work` takes, and its result: CPU seconds with --cpu_time, else wall-clock."""
     clock = time.process_time if "--cpu_time" in sys.argv else time.perf_counter
     start = clock()
     result = work()
@@ -132,7 +132,7 @@ def timed(work: Any) -> tuple[float, Any]:
 
 
 def main() -> None:
-    """Time every case in a process of its own."""
+    """Time every case in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=int, default=100_000)
     parser.add_argument("--width", type=int, default=1536)
@@ -154,7 +154,7 @@ def main() -> None:
 
 
 def child(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what one child process measures."""
+    """Return the measurements of one child process."""
     sys.path[:0] = [str(REPOSITORY / "src")]
     if options.child != "captum":
         return measure(options.child, options)

@@ -54,7 +54,7 @@ for line in sys.stdin:
 
 
 class Drawer:
-    """A process that draws one figure again and again with the code of a checkout."""
+    """A process that draws one figure repeatedly with the code of a checkout."""
 
     def __init__(self, checkout: Path, slide: Path, h5: Path, side: int, out: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
@@ -67,7 +67,7 @@ class Drawer:
             raise SystemExit(f"{checkout} cannot draw {slide.name}")
 
     def ask(self) -> tuple[float, float, float]:
-        """Draw once; return seconds, CPU seconds and the most memory so far, MB."""
+        """Draw once; return seconds, CPU seconds and the peak memory so far, MB."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("draw\n")
@@ -83,7 +83,7 @@ class Drawer:
 
 
 def bench(slide: Path, h5: Path, side: int, before: Path | None, pairs: int) -> None:
-    """Print medians of time and memory, and the size of the PDF for print."""
+    """Print medians of time and memory, and the size of the printable PDF."""
     with tempfile.TemporaryDirectory() as folder:
         checkouts = {"now": ROOT, **({"before": before.resolve()} if before is not None else {})}
         drawers = {
@@ -108,7 +108,7 @@ def bench(slide: Path, h5: Path, side: int, before: Path | None, pairs: int) -> 
 
 
 def pdf_mb(slide: Path, h5: Path, side: int) -> float:
-    """Return the size of the figure for print."""
+    """Return the size of the printable figure."""
     import h5py
     import numpy as np
 

@@ -52,7 +52,7 @@ QUICK = {"max_minutes": 60.0}
 
 
 def model_of(name: str) -> Any:
-    """Return a model of a family with random weights, the same each time, on the processor."""
+    """Return a model of a family on the CPU, with the same random weights each time."""
     torch.manual_seed(0)
     kind = name.removesuffix("_alibi")
     return create_model(f"{kind}.{config_names(kind)[0]}.uni_v2.none", **PUBLIC_MODELS.get(name, {})).eval()
@@ -68,7 +68,7 @@ def apart(one: Any, other: Any) -> float:
 
 
 def same(device: str, small: bool) -> dict[str, Any]:
-    """Return, for every model, how far logits, scores and explanations are from the processor's."""
+    """Return, for every model, how far logits, scores and explanations differ from the CPU's."""
     patches = 300 if small else 5000
     features, coords = features_of(patches, WIDTH), lattice_coords(patches)
     names = [name for name in (*MODELS, *PUBLIC_MODELS) if name != "abmil_general_adaptor"]
@@ -97,7 +97,7 @@ def same(device: str, small: bool) -> dict[str, Any]:
 
 
 class ViT(nn.Module):
-    """A vision transformer of torch's own layers: (B, 3, 224, 224) -> (B, width)."""
+    """A vision transformer from torch's layers: (B, 3, 224, 224) -> (B, width)."""
 
     def __init__(self, depth: int, width: int, heads: int, patch: int) -> None:
         super().__init__()
@@ -116,14 +116,14 @@ class ViT(nn.Module):
 
 
 def encoder_of(architecture: str, device: str) -> ModuleEncoder:
-    """Return a network of `NETWORKS` with random weights, the same each time, as an encoder."""
+    """Return a network of `NETWORKS` as an encoder, with the same random weights each time."""
     torch.manual_seed(0)
     network = ViT(*NETWORKS[architecture])
     return ModuleEncoder(architecture, network, network.width, Preprocessing(resize_px=224), device=device, weights="0")
 
 
 def encode(slide: Path, architecture: str, device: str, out: Path, most: int) -> dict[str, Any]:
-    """Return patches a second, and the batch, of encoding the first `most` patches of a slide."""
+    """Return patches per second, and the batch, for encoding the first `most` patches of a slide."""
     encoder = encoder_of(architecture, device)
     with open_slide(slide) as opened:
         width, height = opened.dimensions_l0
@@ -136,7 +136,7 @@ def encode(slide: Path, architecture: str, device: str, out: Path, most: int) ->
 
 
 def bare_forward(architecture: str, device: str, batch: int, rounds: int) -> float:
-    """Return patches a second of the network alone, in the encoder's own precision, data on the device."""
+    """Return patches per second of the network alone, in the encoder's precision, with data on the device."""
     encoder = encoder_of(architecture, device)
     pixels = torch.randint(0, 256, (batch, 224, 224, 3), dtype=torch.uint8, device=device)
     for _ in range(2):
@@ -150,13 +150,13 @@ def bare_forward(architecture: str, device: str, batch: int, rounds: int) -> flo
 
 
 def wait(device: str) -> None:
-    """Wait for what runs on a GPU."""
+    """Wait until the GPU is idle."""
     if device != "cpu":
         torch.cuda.synchronize()
 
 
 def encoding(device: str, small: bool) -> dict[str, Any]:
-    """Return how near extraction is to the bare forward, for each network."""
+    """Return how close extraction is to the bare forward, for each network."""
     networks = ["tiny"] if small else ["ViT-L/16", "ViT-H/14"]
     found: dict[str, Any] = {"wanted": 0.9}
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +170,7 @@ def encoding(device: str, small: bool) -> dict[str, Any]:
 
 
 def taken(device: str, work: Callable[[], Any]) -> dict[str, float]:
-    """Return seconds, and the most GPU memory in GB (0 on the processor)."""
+    """Return seconds, and the peak GPU memory in GB (0 on the CPU)."""
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
@@ -199,7 +199,7 @@ def memory(device: str, small: bool) -> dict[str, Any]:
 
 
 def shared(device: str, small: bool) -> dict[str, Any]:
-    """Return patches a second of two processes on one GPU, and the batch of one that finds little memory left."""
+    """Return patches per second of two processes on one GPU, and the batch of one that finds little free memory."""
     name, most = ("tiny", 32) if small else ("ViT-L/16", 1500)
     with tempfile.TemporaryDirectory() as folder:
         slide = make_big_slide(Path(folder) / "s.tif", (2048, 2048) if small else (16_384, 8192))
@@ -243,7 +243,7 @@ def main() -> int:
         began = time.perf_counter()
         try:
             told[name] = PARTS[name](options.device, small)
-        except Exception as error:  # the other parts are worth having
+        except Exception as error:  # the results of the other parts are still useful
             told[name] = {"failed": f"{type(error).__name__}: {error}"}
         told[name]["took_s"] = time.perf_counter() - began
         print(name, json.dumps(told[name], default=str), flush=True)

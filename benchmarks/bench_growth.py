@@ -47,7 +47,7 @@ def name_of(number: int) -> str:
 
 
 def make(root: Path) -> SmallCohort:
-    """One slide, really done, to be multiplied."""
+    """Return a cohort of one slide, fully processed, to be multiplied."""
     cohort = make_small_cohort(root, {"run_arguments": {"workers": 1}})
     cohort.config["heatmap_arguments"]["figure"] = False
     cohort.rows = [{"slide_id": name_of(0), "label": "a"}]
@@ -89,7 +89,7 @@ class Multiplier:
 
 
 def stubbed(task: SlideTask, on_stage: Any = None) -> SlideRun:
-    """Say that the slide was done, as a worker does after it was."""
+    """Report the slide as done, as a worker does."""
     record = SlideRecord(task.job.paths.record, task.job.slide_id, "processed", seconds=1.0)
     record.summary = {"bag_size": 48, "prediction": {"classes": ["a", "b"], "values": [0.7, 0.3]}}
     return SlideRun(record, ("segment",), 0.0)
@@ -98,7 +98,7 @@ def stubbed(task: SlideTask, on_stage: Any = None) -> SlideRun:
 def measure(cohort: SmallCohort) -> dict[str, float]:
     config = load_config(cohort.write())
     rows = len(cohort.rows)
-    Runner(config).run()  # linking has changed the ctime of the files: they are read once more
+    Runner(config).run()  # linking has changed the ctime of the files, so they are read once more
     began, cpu = time.perf_counter(), time.process_time()
     summary = Runner(config).run()
     again, again_cpu = time.perf_counter() - began, time.process_time() - cpu

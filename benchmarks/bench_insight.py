@@ -56,7 +56,7 @@ def consensus(slides: int, count: int, patches: int) -> None:
         for number, folder in enumerate(folders):
             write_run(folder, number, slides, patches)
         runs = open_runs(folders)
-        bare(runs)  # the files are in the system's memory from here on
+        bare(runs)  # from here on the files are in the system's page cache
         started = time.process_time()
         bare(runs)
         reading = time.process_time() - started

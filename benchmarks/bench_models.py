@@ -40,21 +40,21 @@ PUBLIC_MODELS: dict[str, dict[str, Any]] = {
     "torchmil_transformer_abmil": {},
     "histobistro_transformer": {},
 }
-"""Families of other repositories, after `abmil`, whose widths they take where they have such a layer.
+"""Families of other repositories, with the widths of `abmil` where they have such a layer.
 
-A name that is no type's, such as that with ALiBi, stands for the type it begins with.
+A name that is not a type, such as the one with ALiBi, stands for the type it begins with.
 """
 BESIDE = {"attrimil": "abmil_general_adaptor"}
-"""Families whose widths `abmil` has not: what their CPU is compared with, attention pooling behind the same adaptor."""
+"""Families without `abmil`'s widths: their CPU is compared with attention pooling behind the same adaptor."""
 NAIVE_MODELS = ("transformer", "wikg")
 SIZES, FULL_SIZES = (1000, 10_000), (1000, 10_000, 100_000)
 NAIVE_LIMIT = 10_000
-"""Above it the plain versions need tens of GB (wikg 120 GB, transformer 320 GB and more at 100,000)."""
+"""Above this, the plain versions need tens of GB (wikg 120 GB, transformer 320 GB and more at 100,000)."""
 WIDTH = 1536
 
 
 def peak_mb() -> float:
-    """Return the largest memory this process had so far."""
+    """Return the peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -106,7 +106,7 @@ def measure(name: str, patches: int, device: str, every: bool, naive: bool) -> d
 
 
 def run_child(name: str, patches: int, args: argparse.Namespace, naive: bool) -> dict[str, Any] | str:
-    """Return what `measure` gives in a fresh process, or the last line of its error."""
+    """Return the result of `measure` in a fresh process, or the last line of its error."""
     job = json.dumps([name, patches, args.device, args.all_scores, naive])
     done = subprocess.run(
         [sys.executable, __file__, "--child", job], capture_output=True, text=True, cwd=REPOSITORY, check=False

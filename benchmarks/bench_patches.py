@@ -31,7 +31,7 @@ REPEATS = 3
 
 
 def speckled_tissue(width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Return a slide that compresses about as tissue does: smooth blobs, cell-sized grain, a little noise."""
+    """Return a slide that compresses about as well as tissue: smooth blobs, cell-sized grain, a little noise."""
     rng = np.random.default_rng(0)
     grain = rng.integers(-30, 31, (height // 6 + 1, width // 6 + 1, 3)).repeat(6, 0).repeat(6, 1)[:height, :width]
     noise = rng.integers(-6, 7, (height, width, 1))
@@ -58,7 +58,7 @@ def openslide_one_by_one(path: Path, grid: PatchGrid) -> int:
 
 
 def openslide_threads(path: Path, grid: PatchGrid, threads: int) -> int:
-    """Read patch by patch in several threads, neighbours together."""
+    """Read patch by patch in several threads; neighbours go to the same thread."""
 
     def part(coords: Any) -> int:
         return sum(
@@ -79,7 +79,7 @@ def together(path: Path, grid: PatchGrid, threads: int) -> int:
 
 
 def seconds(run: Callable[[], int], expected: int) -> float:
-    """Return the best of a few timings; the checksum must be the same."""
+    """Return the best of a few timings; the checksum must match."""
     best = float("inf")
     for _ in range(REPEATS):
         start = time.perf_counter()

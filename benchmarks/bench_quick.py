@@ -37,7 +37,7 @@ def link(demo: Path, root: Path, slides: int) -> list[str]:
 
 
 def run(root: Path, config: dict[str, object], name: str) -> tuple[float, float]:
-    """Run the cohort into a folder of its own; return (seconds of the clock, of the CPU)."""
+    """Run the cohort into a separate folder; return (wall-clock seconds, CPU seconds)."""
     import yaml
 
     path = root / f"{name}.yaml"
@@ -71,7 +71,7 @@ def main() -> None:
         config["data_arguments"] |= {"data_dir": str(root / "slides"), "h5_dir": str(root / "h5_files"),
                                      "process_list": str(root / "list.csv")}  # fmt: skip
         config["model_arguments"]["ckpt_path"] = str((demo / "checkpoints" / "abmil_demo.pt").resolve())
-        config["run_arguments"] = {"workers": 1}  # the command itself works, so that its CPU seconds count
+        config["run_arguments"] = {"workers": 1}  # the command itself processes slides, so that its CPU seconds count
         plain = {key: value for key, value in config.items() if key != "faithfulness_arguments"}
         times: dict[str, list[tuple[float, float]]] = {"without": [], "quick": []}
         for number in range(options.rounds):

@@ -18,9 +18,9 @@ SIZE = 60_000, 50_000
 
 
 def bench_report(slides: int, own: Path | None = None) -> None:
-    """Time ``--report`` over slides that are finished, and again when nothing changed.
+    """Time ``--report`` over finished slides, and again when nothing has changed.
 
-    `own` is a folder of the demo, whose first slide is taken in place of a tiny one.
+    `own` is a folder of the demo; its first slide replaces the tiny one.
     """
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.pipeline.runner import Runner
@@ -55,7 +55,7 @@ def bench_report(slides: int, own: Path | None = None) -> None:
 
 
 def bench_rows(slides: int) -> None:
-    """Tell the memory of writing a report of many slides, from one slide's part and record."""
+    """Print the memory for writing a report of many slides, made from one slide's part and record."""
     from dataclasses import replace
 
     from mil_heatmaps.config.config import load_config
@@ -83,7 +83,7 @@ def bench_rows(slides: int) -> None:
 
 
 def bench_film(size: tuple[int, int]) -> None:
-    """Time a tour of 20 s at 1280x720 and 25 fps, and the encoding of its frames alone; tell memory."""
+    """Time a tour of 20 s at 1280x720 and 25 fps, and the encoding of its frames alone; print memory."""
     from benchmarks.big_slide import make_big_slide, tissue_at
     from mil_heatmaps.film.encode import write_film
     from mil_heatmaps.film.film import FilmedMap, film_frames, make_film, plan_flight
@@ -125,7 +125,7 @@ def bench_film(size: tuple[int, int]) -> None:
 
 
 def peak_mb() -> float:
-    """Return the most memory this process had so far."""
+    """Return the peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -41,7 +41,7 @@ class Encoder(nn.Module):
 
 
 def main() -> None:
-    """Time both and print what the program adds."""
+    """Time both and print the program's overhead."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=768)
@@ -68,7 +68,7 @@ def main() -> None:
     weight = torch.from_numpy(head.weight)
 
     def bare() -> tuple[float, float]:
-        """Return the seconds of the forwards with the making of their parts, and of the forwards alone."""
+        """Return the seconds of the forwards including the making of their parts, and of the forwards alone."""
         start, alone = now(), 0.0
         with torch.inference_mode():
             for number in range(len(sets)):
@@ -90,7 +90,7 @@ def main() -> None:
     count = len(sets)
     print(f"{args.patches:,} patches of {args.width}, window {window}, {count} windows within {args.max_forwards}")
     print(f"one forward {1000 * alone / count:.1f} ms, with the making of its part {1000 * loop / count:.1f} ms")
-    # the whole bag is asked twice more, for the prediction and to see that the encoder is steady
+    # two more forwards of the whole bag: for the prediction, and to check that the encoder is steady
     fair = loop * (count + 2) / count
     print(f"program {program:.2f} s, bare {fair:.2f} s ({count} + 2 forwards): {100 * (program / fair - 1):+.1f} %")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")

@@ -77,7 +77,7 @@ def level_by_openslide(path: Path, level: int) -> npt.NDArray[np.uint8]:
 
 
 def level_by_us(path: Path, level: int, threads: int) -> npt.NDArray[np.uint8]:
-    with open_slide(path, threads=threads) as slide:  # opening and proving are part of the bill
+    with open_slide(path, threads=threads) as slide:  # opening and checking are part of the cost
         return slide.read_level(level)
 
 
@@ -102,7 +102,7 @@ def mask_in_the_usual_order(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.ui
 
 
 def grid_point_by_point(mask: TissueMask, step: int) -> npt.NDArray[np.int64]:
-    """Ask OpenCV about every candidate: four points in the piece, the centre in no hole."""
+    """Test every candidate with OpenCV: four points in the piece, the centre in no hole."""
     half, shift = PATCH // 2, PATCH // 4
     found = []
     for contour, holes in zip(mask.contours_l0, mask.holes_l0, strict=True):
@@ -133,7 +133,7 @@ def bench_reading(path: Path, rounds: int) -> bool:
             good &= report(name, ours, theirs, np.array_equal(ours[2], theirs[2]))
     with open_slide(path) as slide:
         width, height = slide.dimensions_l0
-    # Column by column with half overlap, the order in which patches are laid.
+    # Column by column with half overlap, in the order of patches.
     right, bottom = width // 2, height // 2
     corners = [(x, y) for x in range(right, right + 1024, 128) for y in range(bottom, bottom + 2048, 128)]
     ours, theirs = measure(rounds, lambda: patches_by_us(path, corners), lambda: patches_by_openslide(path, corners))

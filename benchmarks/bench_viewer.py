@@ -28,7 +28,7 @@ REQUESTS = 20_000
 
 
 def fetch_all(server: Server, paths: Sequence[str], parallel: int) -> tuple[float, list[float]]:
-    """Return seconds in all and milliseconds of each request."""
+    """Return the total seconds and the milliseconds of each request."""
     times: list[float] = []
     places = iter(paths)
     lock = threading.Lock()
@@ -62,7 +62,7 @@ def p95(times: Sequence[float]) -> float:
 
 
 def tile_paths(levels: Sequence[dict[str, Any]], chosen: Sequence[int], count: int, seed: int) -> list[str]:
-    """Return places of `count` tiles of the chosen levels, in random order."""
+    """Return the addresses of `count` tiles of the chosen levels, in random order."""
     places = [
         f"slides/0/{number}/{column}/{row}"
         for number in chosen

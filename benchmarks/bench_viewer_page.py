@@ -36,7 +36,7 @@ STEPS, STEP_PX = 20, 3000
 
 
 def opened(browser: Any, server: Server, view: str = "") -> tuple[Any, float]:
-    """Return the page, and the seconds until colours lay on the slide."""
+    """Return the page, and the seconds until the slide was coloured."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     begin = time.perf_counter()
     page.goto(f"http://127.0.0.1:{server.port}/?token={server.token}{view}")
@@ -45,7 +45,7 @@ def opened(browser: Any, server: Server, view: str = "") -> tuple[Any, float]:
 
 
 def complete(page: Any) -> None:
-    """Wait until slide and colours are whole."""
+    """Wait until slide and colours are complete."""
     while not page.evaluate(SHOWN):
         page.wait_for_timeout(15)
 
@@ -69,7 +69,7 @@ def bench_first_view(browser: Any, slide: Path, scores: Path, big: Path) -> None
 
 
 def bench_weight(browser: Any, slide: Path, scores: Path) -> None:
-    """Print what the page is made of, without the library: at the start, and with every part that is fetched later."""
+    """Print the weight of the page without the library: at the start, and with every part fetched later."""
     with started("viewer", slide, [scores]) as server:
         page, _ = opened(browser, server)
         for when in ("at the start", "with all that is fetched when it is asked for"):

@@ -36,7 +36,7 @@ def _texture(level: int, generator: np.random.Generator) -> npt.NDArray[np.uint8
     from skimage.data import immunohistochemistry
 
     picture = np.ascontiguousarray(immunohistochemistry())
-    if level:  # what a slide scanner averages away
+    if level:  # a slide scanner averages this away
         side = max(8, 512 >> level)
         picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
         repeats = -(-2 * TILE // side)

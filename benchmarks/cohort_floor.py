@@ -1,9 +1,9 @@
-"""The least a slide of `bench_cohort.py` takes: the work that cannot be left out, in one thread, part by part.
+"""The least time for a slide of `bench_cohort.py`: the work that cannot be left out, in one thread, part by part.
 
-`bench_cohort.py` runs it in processes of its own, with the folder of a run's files and the number of patches.
+`bench_cohort.py` runs it in separate processes, with the folder of a run's files and the number of patches.
 
-The median of several passes over all parts, of CPU seconds. With two processes at once the same work takes each of
-them longer, as they share caches, memory and often the core itself: that is the floor for two workers.
+Times are medians of CPU seconds over several passes over all parts. With two processes at once, the same work takes
+each of them longer, as they share caches, memory and often the core itself: this is the floor for two workers.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Parts = dict[str, Callable[[], object]]
 
 
 def floor_of(folder: Path, patches: int, processes: int = 1) -> dict[str, float]:
-    """Return the seconds of each part, the mean of so many processes that measure at once."""
+    """Return the seconds of each part, averaged over this number of processes that measure at once."""
     command = [sys.executable, __file__, str(folder), str(patches)]
     at_once = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(processes)]
     for process in at_once:
         assert process.stdout is not None
-        process.stdout.readline()  # it is ready
+        process.stdout.readline()  # the process is ready
     told = []
     for process in at_once:
         assert process.stdin is not None
@@ -44,7 +44,7 @@ def floor_of(folder: Path, patches: int, processes: int = 1) -> dict[str, float]
 
 
 def make_parts(folder: Path, patches: int) -> Parts:
-    """Return reading the features, the matrix products, decoding the tiles that are read, encoding the pictures."""
+    """Return the parts: reading features, the matrix products, decoding the tiles read, encoding the pictures."""
     import cv2
     import h5py
     import imagecodecs
@@ -63,7 +63,7 @@ def make_parts(folder: Path, patches: int) -> Parts:
     slide = folder / "slides" / "s000.tif"
     with tifffile.TiffFile(slide) as tiff, slide.open("rb") as file:
         tiles = []
-        for page in tiff.pages[LEVEL : LEVEL + 2]:  # the picture's level, and the one tissue is found on
+        for page in tiff.pages[LEVEL : LEVEL + 2]:  # the level of the picture, and that of the tissue
             for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
                 file.seek(offset)
                 tiles.append(file.read(count))
@@ -92,7 +92,7 @@ def make_parts(folder: Path, patches: int) -> Parts:
 
 
 def measure(parts: Parts) -> dict[str, float]:
-    """Return the median CPU seconds of each part; one pass goes before, unmeasured."""
+    """Return the median CPU seconds of each part, after one unmeasured pass."""
     times: dict[str, list[float]] = {name: [] for name in parts}
     for number in range(PASSES + 1):
         for name, part in parts.items():

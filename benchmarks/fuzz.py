@@ -22,9 +22,9 @@ from tests.fuzz.test_parsers import FOUND, ODD, mutated, tried
 
 
 def random_rounds(name: str, seconds: float, dice: random.Random) -> Counter[str]:
-    """Mutate one parser's seed until the time is over; return how often it read, refused and broke."""
+    """Mutate one parser's seed until the time is up; return how often the parser read, refused and broke."""
     seed, counts = PARSERS[name].seed(), Counter[str]()
-    counts[_one(name, seed)] += 1  # imports what it needs, outside the time
+    counts[_one(name, seed)] += 1  # imports what it needs before the clock starts
     stop = time.monotonic() + seconds
     while time.monotonic() < stop:
         changes = [
@@ -51,7 +51,7 @@ def _one(name: str, data: bytes) -> str:
 
 
 def atheris_rounds(name: str, seconds: float) -> Counter[str]:
-    """Have atheris choose the mutations, in a forked process: its loop ends the process."""
+    """Let atheris choose the mutations, in a forked process, because its loop ends the process."""
     import atheris
 
     reading, writing = os.pipe()

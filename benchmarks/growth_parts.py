@@ -1,4 +1,4 @@
-"""Parts of a run that know every row: each is timed in a process of its own, so that its memory is its own.
+"""Parts of a run that know every row; each is timed in a separate process, to measure its memory alone.
 
     python benchmarks/growth_parts.py list 10000        one part, one size; bench_growth.py --parts runs all
 """
@@ -70,7 +70,7 @@ def part_list(folder: Path, rows: int) -> Callable[[], object]:
 
 
 def part_records(folder: Path, rows: int) -> Callable[[], object]:
-    """Writing and reading a record a slide."""
+    """Writing and reading one record per slide."""
     from mil_heatmaps.records.slide_record import SlideRecord
 
     def write_and_read() -> None:
@@ -113,7 +113,7 @@ def part_catalogue(folder: Path, rows: int) -> Callable[[], object]:
 
 
 def part_report(folder: Path, rows: int) -> Callable[[], object]:
-    """The report's table: every slide has a record, which is read, and the first a page of its own."""
+    """The report's table: the record of every slide is read; the first slide has a page of its own."""
     from dataclasses import replace
 
     from mil_heatmaps.config.config import load_config
@@ -145,14 +145,14 @@ PARTS = {"list": part_list, "records": part_records, "tables": part_tables, "cat
 
 
 def measure(part: str, rows: int) -> tuple[float, float]:
-    """Return seconds, and MB of memory that the part took beyond what was there before it."""
+    """Return seconds, and MB of memory that the part added to the memory before it."""
     done = subprocess.run([sys.executable, __file__, part, str(rows)], capture_output=True, text=True, check=True)
     seconds, megabytes = json.loads(done.stdout.splitlines()[-1])
     return float(seconds), float(megabytes)
 
 
 def exponent(rows: Sequence[int], values: Sequence[float]) -> float:
-    """Return the slope of log(value) over log(rows) by least squares: 1 is in proportion, NaN for fewer than two."""
+    """Return the slope of log(value) over log(rows) by least squares: 1 is proportional, NaN for fewer than two."""
     points = [(math.log(n), math.log(v)) for n, v in zip(rows, values, strict=True) if v > 0]
     if len(points) < 2:
         return math.nan
@@ -175,7 +175,7 @@ def run_parts(sizes: Sequence[int], parts: Sequence[str]) -> None:
 
 
 def _highest_kb() -> int:
-    """Return the most memory this process has had; what `getrusage` says may be its parent's."""
+    """Return the peak memory of this process; `getrusage` may report the parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 

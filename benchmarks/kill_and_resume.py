@@ -28,7 +28,7 @@ LEFT_OUT = {"record.json", "run.log", "process_list.csv", "config.yaml", ".lock"
 
 
 def outputs(folders: list[Path]) -> dict[str, str]:
-    """SHA-256 of each output by name; without files that hold times, and the experiment's own name."""
+    """SHA-256 of each output by name, without files that hold times and the experiment's own name."""
     return {
         f"{number}/{path.relative_to(folder).as_posix()}": hashlib.sha256(path.read_bytes()).hexdigest()
         for number, folder in enumerate(folders)
@@ -38,7 +38,7 @@ def outputs(folders: list[Path]) -> dict[str, str]:
 
 
 def finished_files(raw: Path) -> dict[Path, int]:
-    """Files of finished stages with the time they were written."""
+    """Files of finished stages with the times when they were written."""
     found: dict[Path, int] = {}
     for record in raw.rglob("record.json"):
         for stage in json.loads(record.read_text())["stages"].values():
@@ -86,7 +86,7 @@ def main() -> int:
             kills += 1
         after = finished_files(raw) if raw.exists() else {}
         rewritten += sum(1 for path, written in before.items() if after.get(path, written) != written)
-        if process.returncode == 0:  # it got through; begin anew for the kills that are left
+        if process.returncode == 0:  # the run finished; start again for the remaining kills
             started_over += 1
             if outputs(folders["killed"]) != outputs(folders["calm"]):
                 break

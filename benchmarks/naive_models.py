@@ -1,6 +1,6 @@
-"""Transformer and WiKG written down plainly, with their N x N matrices, for `bench_models` to compare with.
+"""Transformer and WiKG in plain form, with their N x N matrices, as a comparison for `bench_models`.
 
-Same weights, same scores: what a first implementation does, and MIL-Lab's in kind.
+Same weights, same scores: the form of a first implementation, and similar to MIL-Lab's.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def naive_transformer(model: Any, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def naive_wikg(model: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits (C,) and readout weights (N,) by the whole score matrix."""
+    """Return logits (C,) and readout weights (N,), using the whole score matrix."""
     parts = model.model
     h = parts.patch_embed(x)
     h = (h + h.mean(dim=0)) / 2

@@ -24,14 +24,14 @@ from mil_heatmaps.models.inference import infer
 from tests.helpers.small_models import SIZES, small_model
 
 ROUNDING = 2e-5
-"""Of numbers about 1: float32 sums in another order, over a thousand patches."""
+"""For numbers of about 1: float32 sums over a thousand patches, in another order."""
 
 SLOW = ("occlusion", "mask_regression", "leave_one_out", "integrated_gradients")
-"""Explanations of hundreds of forwards each: the same forwards as the others', many times over."""
+"""Explanations of hundreds of forwards each; they repeat the same forwards many times."""
 
 
 def busy(stop: object) -> None:
-    """Keep a core at work."""
+    """Keep a core busy."""
     values = np.random.default_rng(0).normal(size=(200, 200))
     while not stop.is_set():  # type: ignore[attr-defined]
         values = np.tanh(values @ values.T / 200)

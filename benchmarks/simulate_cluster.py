@@ -19,13 +19,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is stated, not measured.
+    """The assumed numbers; none is measured.
 
     Attributes
     ----------
     seconds, spread : mean time of a slide on one worker, and sigma of its lognormal distribution
-    coordinator_ms : of the coordinator for each slide
-    operations, operations_a_second : of metadata, a slide and by the shared file system
+    coordinator_ms : time of the coordinator for each slide
+    operations, operations_a_second : metadata operations per slide, and of the shared file system per second
     """
 
     nodes: int = 64
@@ -39,7 +39,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hours in all, and how busy each part was of that time, 0 to 1."""
+    """Total hours, and how busy each part was in that time, 0 to 1."""
 
     hours: float
     workers: float
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def simulate(cluster: Cluster, slides: int, seed: int = 0) -> Outcome:
-    """Return how a run of so many slides goes, each slide's time drawn from the distribution."""
+    """Return the outcome of a run of `slides` slides, with each slide's time drawn from the distribution."""
     rng = random.Random(seed)
     mean = cluster.seconds
     location = 0.0 if mean <= 0 else math.log(mean) - cluster.spread**2 / 2

@@ -37,7 +37,7 @@ COUNTED = "%file,fsync,fdatasync,flock,fcntl"
 
 
 def now() -> Costs:
-    """Return what this process used so far."""
+    """Return the costs of this process so far."""
     told = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return {
         "s": time.perf_counter(),
@@ -48,7 +48,7 @@ def now() -> Costs:
 
 
 def made(root: Path, slides: int, patches: int) -> Path:
-    """Return the config of a cohort that was made, worked on by this process alone."""
+    """Return the config of a generated cohort that this process alone works on."""
     values = yaml.safe_load((path := make(root, slides, patches)).read_text())
     values["run_arguments"] = {"workers": 1}
     folders = {"raw_save_dir": "raw", "production_save_dir": "prod", "results_dir": "res"}
@@ -58,7 +58,7 @@ def made(root: Path, slides: int, patches: int) -> Path:
 
 
 def costs_of_stages(config: Path) -> dict[str, list[Costs]]:
-    """Run the cohort here; return what every stage of every slide used."""
+    """Run the cohort here; return the costs of every stage of every slide."""
     found: dict[str, list[Costs]] = {}
     for stage in STAGES:
 
@@ -76,7 +76,7 @@ def costs_of_stages(config: Path) -> dict[str, list[Costs]]:
 
 
 def calls_of(config: Path) -> int:
-    """Return how many calls of the file system a run of the cohort makes."""
+    """Return how many file-system calls a run of the cohort makes."""
     for folder in ("raw", "prod", "res"):
         shutil.rmtree(config.parent / folder, ignore_errors=True)
     command = ["strace", "-f", "-c", "-e", f"trace={COUNTED}", sys.executable, str(ROOT / "create_heatmaps.py")]

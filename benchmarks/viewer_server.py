@@ -1,4 +1,4 @@
-"""A viewer in a process of its own, and what it shows: shared by the viewer's benchmarks.
+"""A viewer in a separate process, and its slides and scores: shared by the viewer's benchmarks.
 
 Run as a script it serves: ``viewer_server.py WAY SLIDE [SCORES ...]`` prints its address as JSON.
 """
@@ -22,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 SIZE = 16384, 12288
 PATCHES = 500_000
 LISTED, MANY = 2_000, 20_000
-"""Slides of the lists that the ways ``list`` and ``many`` show."""
+"""Number of slides in the lists of the ways ``list`` and ``many``."""
 
 
 def serve(way: str, slide: Path, scores: Sequence[Path]) -> None:
     """Serve a slide and print the address as JSON.
 
-    `way` is ``viewer``; ``plain``: tiles read by OpenSlide and encoded by Pillow; or a list of the same slide many
+    `way` is ``viewer``; ``plain``: tiles read by OpenSlide and encoded by Pillow; or a list with the same slide many
     times: ``list``; ``slow-list``, with half a second added to each thumbnail; ``many``, ten times as long.
     """
     import uvicorn
@@ -55,7 +55,7 @@ def serve(way: str, slide: Path, scores: Sequence[Path]) -> None:
 
 
 def listed(slide: Path, scores: Sequence[Path], folder: Path, count: int) -> Any:
-    """Return a list of `count` slides, each a file of its own name, with labels and predictions."""
+    """Return a list of `count` slides, each a file with its own name, with labels and predictions."""
     from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 
     entries = []
@@ -74,7 +74,7 @@ def listed(slide: Path, scores: Sequence[Path], folder: Path, count: int) -> Any
 
 
 def plain_tiles(path: Path) -> Any:
-    """Tiles the plain way: OpenSlide reads and composes, Pillow encodes."""
+    """Tiles in the plain way: OpenSlide reads and composes, Pillow encodes."""
     import openslide
 
     from mil_heatmaps.slides.reader import open_slide

@@ -19,7 +19,7 @@ _HOMES = {"read_scores": "notebook.scores", "run": "notebook.runs", "show": "vie
 
 
 def __getattr__(name: str) -> Any:
-    """Return a function that is imported when it is first asked for."""
+    """Return a function, imported on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,9 +1,9 @@
-"""The words a user may choose from. No heavy imports: the command lines list these words in ``--help``."""
+"""The words that users choose from. No heavy imports: the command lines list these words in ``--help``."""
 
 from typing import Literal, get_args
 
 STATUSES = ("tbp", "running", "processed", "failed", "skipped")
-"""What became of a slide; tbp is CLAM's "to be processed"."""
+"""Status of a slide; tbp is CLAM's "to be processed"."""
 
 STAGE_NAMES = (
     "segment", "coords", "features", "attention", "fine_features", "fine", "faithfulness", "heatmap", "samples",
@@ -20,7 +20,7 @@ CONTOUR_TESTS: tuple[str, ...] = get_args(ContourTest)
 """When a patch belongs to a piece of tissue: `segmentation_arguments.contour_fn`."""
 
 FaithfulnessLevel = Literal["none", "quick", "full"]
-"""How much is measured of how faithful maps are: `faithfulness_arguments.level`."""
+"""How thoroughly the faithfulness of maps is measured: `faithfulness_arguments.level`."""
 
 Method = Literal["percentile", "percentile_ref", "minmax", "robust", "softmax", "none"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -38,44 +38,44 @@ FIGURE_PRESETS: tuple[str, ...] = get_args(FigurePreset)
 
 Task = Literal["classification", "multilabel", "regression", "survival"]
 TASKS: tuple[str, ...] = get_args(Task)
-"""What the outputs of a model are: logits of classes that exclude each other, logits of labels that do not, values as
-they are, or hazards of successive intervals."""
+"""Meaning of a model's outputs: logits of exclusive classes, logits of labels that are not exclusive, plain values, or
+hazards of successive intervals."""
 
 TASKS_WITH_CHANCES: frozenset[str] = frozenset({"classification", "multilabel"})
-"""Tasks whose outputs are the chances of classes or labels."""
+"""Tasks whose outputs are probabilities of classes or labels."""
 
 FilmMode = Literal["none", "sweep", "tour", "fade"]
 FILM_MODES: tuple[str, ...] = get_args(FilmMode)
 """What a film shows: `video_arguments.mode`."""
 
 FilmFormat = Literal["mp4", "gif", "webp"]
-"""What a film is written as: `video_arguments.format`."""
+"""File format of a film: `video_arguments.format`."""
 
 Bag = Literal["slide", "case"]
 BAGS: tuple[str, ...] = get_args(Bag)
-"""What a model is asked about at once: `data_arguments.bag`."""
+"""The unit that a model receives at once: `data_arguments.bag`."""
 
 KNOWN_ENCODER = "auto"
-"""Value of `model_arguments.slide_encoder`: the one that the keys of the checkpoint tell."""
+"""Value of `model_arguments.slide_encoder`: the encoder is recognised by the keys of the checkpoint."""
 
 CONCEPT_SCORES = ("similarity_to", "concept_probability", "concept_class")
-"""Scores that compare patches with named vectors (`data_arguments.concepts`), for which no model is needed."""
+"""Scores that compare patches with named vectors (`data_arguments.concepts`); they need no model."""
 
 CASE_COLUMNS = ("case_id", "patient_id", "patient")
-"""Columns of a table that say which slides belong together; the first that it has is taken."""
+"""Columns of a table that say which slides belong together; the first one present is used."""
 
 Isolate = Literal["auto", "always", "never"]
 ISOLATE: tuple[str, ...] = get_args(Isolate)
-"""Whether a slide is worked on in a process of its own, which a damaged file may end: `run_arguments.isolate`."""
+"""Whether each slide has a separate process, which a damaged file may end: `run_arguments.isolate`."""
 
 CoordsFrame = Literal["slide", "bounds", "auto"]
 COORDS_FRAMES: tuple[str, ...] = get_args(CoordsFrame)
-"""Where coordinates in files count from: `data_arguments.coords_frame`."""
+"""Origin of coordinates in files: `data_arguments.coords_frame`."""
 
 CoordsUnit = Literal["auto", "px", "um"]
 COORDS_UNITS: tuple[str, ...] = get_args(CoordsUnit)
-"""What coordinates are in, where their file does not say: `data_arguments.coords_unit`."""
+"""Unit of coordinates whose file does not state it: `data_arguments.coords_unit`."""
 
 Artefact = Literal["fold", "dark", "pen", "edge", "blur"]
 ARTEFACTS: tuple[str, ...] = get_args(Artefact)
-"""What masks of quality control tell from tissue: folds, dark spots, pen marks, edges or bubbles, out of focus."""
+"""Artefacts in quality-control masks: folds, dark spots, pen marks, edges or bubbles, out of focus."""

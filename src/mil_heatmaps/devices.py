@@ -1,4 +1,4 @@
-"""Which device models and encoders run on. torch is imported only when it has to be asked."""
+"""The device for models and encoders. torch is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def choose_device(wanted: str | torch.device) -> str:
     Raises
     ------
     ModelError
-        No such device here, with what there is.
+        There is no such device; the message lists the available ones.
     """
     import torch
 
@@ -36,7 +36,7 @@ def choose_device(wanted: str | torch.device) -> str:
 
 
 def cuda_devices(devices: str | list[str], model_device: str) -> list[str]:
-    """Return the GPUs that `run_arguments.devices` and `model_arguments.device` name, empty for the processor."""
+    """Return the GPUs named in `run_arguments.devices` and `model_arguments.device`, empty for the CPU."""
     wanted = devices if devices != "auto" else model_device
     if wanted == "cpu" or (wanted == "auto" and surely_without_gpu()):
         return []
@@ -50,14 +50,14 @@ def cuda_devices(devices: str | list[str], model_device: str) -> list[str]:
 
 
 def surely_without_gpu() -> bool:
-    """Say whether the drivers of GPUs are missing, which shows without importing torch: that takes a second or two.
+    """Say whether GPU drivers are missing, without importing torch, which takes a second or two.
 
-    False where torch is there to be asked.
+    False if torch is already imported, which can answer itself.
     """
     if sys.platform != "linux" or "torch" in sys.modules or Path("/dev/kfd").exists():  # kfd: AMD's
         return False
     try:
-        ctypes.CDLL("libcuda.so.1")  # what torch itself reaches a GPU of NVIDIA's through
+        ctypes.CDLL("libcuda.so.1")  # torch reaches NVIDIA GPUs through this library
     except OSError:
         return True
     return False

@@ -1,6 +1,6 @@
 """The errors a user can act on.
 
-Each is also a builtin, so `except ValueError` keeps working. A message says what was given, what would do,
+Each is also a builtin, so `except ValueError` keeps working. A message says what was given, what would be valid,
 and where. The command line prints a `HeatmapError` as one line; anything else keeps its traceback.
 """
 

@@ -1,6 +1,6 @@
-"""How many cores and how much memory this process may use, and which processes live.
+"""How many cores and how much memory this process may use, and whether a process is alive.
 
-A container or a batch job has less than the machine: the rest belongs to others.
+A container or a batch job has only a part of the machine.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _JOB_CORES = {
     "LSB_JOBID": ("LSB_DJOB_NUMPROC",),
     "JOB_ID": ("NSLOTS",),  # SGE
 }
-"""For each batch system: the variable set within a job, and those that tell how many cores it has on this machine."""
+"""For each batch system: a variable set within a job, and the variables for its number of cores on this machine."""
 
 _GROUP_MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-"""Names of limit, use and file cache in a control group, of version 2 and of version 1."""
+"""Names of limit, use and file cache in a control group, for version 2 and version 1."""
 
 
 def cores() -> int:
@@ -37,15 +37,15 @@ def cores_each(processes: int) -> int:
 
 
 def available_bytes() -> int | None:
-    """Return how much memory this process may still take; None where the system does not tell."""
+    """Return how much more memory this process may use; None where the system does not tell."""
     limits = [_free_bytes(), job_bytes(), *map(_group_bytes, [*control_groups(), Path("/sys/fs/cgroup/memory")])]
     return max(0, min(known)) if (known := [limit for limit in limits if limit is not None]) else None
 
 
 def job_cores(environ: Mapping[str, str] = os.environ) -> int | None:
-    """Return how many cores the batch job has; None outside a job, or when it does not tell.
+    """Return how many cores the batch job has; None outside a job, or when the job does not tell.
 
-    Not every site binds a job to its cores: without this a process would see all cores of the machine.
+    Not every site binds a job to its cores; a process would otherwise use all cores of the machine.
     """
     names = [name for job, told_by in _JOB_CORES.items() if job in environ for name in told_by]
     return min((number for name in names if (number := _number(environ.get(name)))), default=None)
@@ -62,7 +62,7 @@ def job_bytes(environ: Mapping[str, str] = os.environ) -> int | None:
 def control_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[Path]:
     """Return the folders of the control groups (version 2) of this process, innermost first: each may set limits.
 
-    In a container the only one is `root`. A job of a batch system is further down, and its limits with it.
+    In a container the only one is `root`. The group of a batch job is further down, with its limits.
     """
     try:
         lines = own.read_text().split("\n")
@@ -74,12 +74,12 @@ def control_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/
 
 
 def process_lives(pid: int) -> bool:
-    """Whether there is a process of this number on this machine, anybody's."""
+    """Whether a process with this number exists on this machine, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # the process belongs to another user
         return True
     return True
 
@@ -105,7 +105,7 @@ def _group_cores(folder: Path) -> int | None:
 
 
 def _group_bytes(folder: Path) -> int | None:
-    """Return what is left below the group's limit. File cache counts as used, but gives way when memory is needed."""
+    """Return what is left below the group's limit. File cache counts as used, but the system frees it on demand."""
     for limit, used, cache in _GROUP_MEMORY:
         try:
             left = int((folder / limit).read_text()) - int((folder / used).read_text())

@@ -1,7 +1,7 @@
-"""What a reader must know about a slide's results, from the place where it is seen to every place where it is shown.
+"""What a reader must know about a slide's results, carried from where it is found to every place that shows it.
 
-A notice is made where its fact is known and is kept in the slide's record. The run's summary, the tables, the figure's
-foot, the score file, the viewer and the exports show it. docs/reference/notices.md lists the codes.
+A notice is created where its fact is known, and stored in the slide's record. The run's summary, the tables, the
+figure's foot, the score file, the viewer and the exports show it. docs/reference/notices.md lists the codes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ UNCLASSIFIED = "note"
 
 
 class Notice(str):
-    """One thing to know about a slide: a sentence without full stop, which knows what kind of thing it says.
+    """One fact about a slide: a sentence without full stop, with a code for its kind.
 
     Attributes
     ----------
     code : str
         Names the kind of notice, for programs: ``uncoloured``, ``unreadable``, ``frame``, ...
     counts : name -> whole number
-        What the words count: ``{"uncoloured": 2, "patches": 6}``.
+        Numbers in the words: ``{"uncoloured": 2, "patches": 6}``.
     """
 
     __slots__ = ("code", "counts")
@@ -39,16 +39,16 @@ class Notice(str):
 
     @property
     def words(self) -> str:
-        """The notice for people."""
+        """The notice for readers."""
         return str(self)
 
     def of(self, what: str) -> Notice:
-        """Return the notice as one of a part of the slide that `what` names, such as one of its bags."""
+        """Return the notice for a part of the slide that `what` names, such as one of its bags."""
         return type(self)(self.code, f"{what}: {self}", **self.counts)
 
     @classmethod
     def read(cls, data: Any) -> Notice:
-        """Return the notice that `plain` wrote; a plain text, as earlier versions kept it, will do."""
+        """Return the notice that `plain` wrote; also reads plain text, which earlier versions stored."""
         if isinstance(data, Notice):
             return data
         if isinstance(data, str):
@@ -58,7 +58,7 @@ class Notice(str):
 
     def plain(self) -> dict[str, Any]:
         """Return the notice as JSON values."""
-        counts = {"counts": dict(sorted(self.counts.items()))} if self.counts else {}  # as a record has them
+        counts = {"counts": dict(sorted(self.counts.items()))} if self.counts else {}  # as in a record
         return {"code": self.code, "words": str(self), **counts}
 
 
@@ -67,12 +67,12 @@ def _notice(code: str, words: str, counts: dict[str, int]) -> Notice:
 
 
 def distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
-    """Return each notice once, in the order in which they first come."""
+    """Return each notice once, in order of first appearance."""
     return tuple(dict.fromkeys(notices))
 
 
 def total(notices: Iterable[Notice], name: str) -> int:
-    """Return the sum of one count over the notices; 0 where none counts it."""
+    """Return the sum of one count over the notices; 0 where no notice has it."""
     return sum(notice.counts.get(name, 0) for notice in distinct(notices))
 
 

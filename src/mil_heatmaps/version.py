@@ -1,3 +1,3 @@
-"""The version of the program, as records, score files and events name it."""
+"""The version of the program, as in records, score files and events."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Words for people: counts, lists of names, the name that was meant, times, numbers, and what has to be installed.
+"""Words for readers: counts, lists of names, corrected names, times, numbers, and what must be installed.
 
 Tables and files that programs read keep plain numbers; these are for messages, pictures and pages.
 """
@@ -14,7 +14,7 @@ from mil_heatmaps.errors import HeatmapError, MissingDependencyError
 from mil_heatmaps.version import __version__
 
 PROGRAM = f"mil-heatmaps {__version__}"
-"""As figures and the facts of their files name it."""
+"""The name in figures and in the metadata of their files."""
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONG = 7
@@ -42,11 +42,11 @@ def first_of(names: Sequence[object], most: int) -> str:
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""Control characters, those that turn the direction of text, and halves of characters."""
+"""Control characters, characters that change the direction of text, and surrogates."""
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text in which whatever steers a terminal or a line of text is shown as an escape, but for `keep`.
+    """Return a text with escapes for characters that control a terminal or a line of text, except those in `keep`.
 
     A byte of a name that is not UTF-8 is shown as ``\\xff``.
     """
@@ -63,12 +63,12 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def one_line(text: object) -> str:
-    """Return a text, or what an error says, with every run of white space as one space."""
+    """Return a text, or an error's message, with every run of white space as one space."""
     return " ".join(str(text).split())
 
 
 def said_by(error: BaseException, most: int = 200) -> str:
-    """Return what an error of another program says, on one line; its kind where it says nothing or a bare name."""
+    """Return the message of another program's error, on one line; its kind if the message is empty or a bare name."""
     if isinstance(error, MemoryError):
         return "there is not enough memory for it"
     text = one_line(error)[:most]
@@ -76,7 +76,7 @@ def said_by(error: BaseException, most: int = 200) -> str:
 
 
 def kind_and_text(error: BaseException, most: int = 2000) -> str:
-    """Return ``ValueError: what it says`` on one line, ``MemoryError`` for an error that says nothing."""
+    """Return ``ValueError: its message`` on one line, ``MemoryError`` for an error without a message."""
     text = one_line(error)[:most]
     return type(error).__name__ + (f": {text}" if text else "")
 
@@ -94,7 +94,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def near(name: str, choices: Iterable[str]) -> str | None:
-    """Return the choice most like `name`, or None when nothing is alike."""
+    """Return the choice most similar to `name`, or None when none is similar."""
     folded = {choice.lower(): choice for choice in choices}
     if found := get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6):
         return folded[found[0]]
@@ -106,13 +106,13 @@ def near(name: str, choices: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, choices: Iterable[str], before: str = "", after: str = " ") -> str:
-    """Return ``did you mean 'x'? `` for a name that is no choice, nothing when no choice is like it."""
+    """Return ``did you mean 'x'? `` for a name that is no choice, an empty text when no choice is similar."""
     found = near(name, choices)
     return f"{before}did you mean {found!r}?{after}" if found else ""
 
 
 def duration(seconds: float) -> str:
-    """Return a time in two units at most.
+    """Return a time in at most two units.
 
     >>> duration(75), duration(7380)
     ('1 min 15 s', '2 h 3 min')
@@ -128,14 +128,14 @@ def duration(seconds: float) -> str:
 
 
 def time_words(seconds: float) -> str:
-    """Return a time as people say it: ``0.4 s``, ``12 s``, ``40 min``, ``3.5 h``."""
+    """Return a time in everyday words: ``0.4 s``, ``12 s``, ``40 min``, ``3.5 h``."""
     if seconds < 100:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5700 else f"{seconds / 3600:.1f} h"
 
 
 def number_words(value: float, digits: int = 4) -> str:
-    """Return a number with so many significant digits and a true minus sign, also in its exponent."""
+    """Return a number with `digits` significant digits and a true minus sign, also in its exponent."""
     return with_minus(f"{value:.{digits}g}")
 
 
@@ -149,7 +149,7 @@ class TickWords:
 
     @property
     def note(self) -> str:
-        """What applies to all labels, as Matplotlib writes it at an axis: ``×10⁻⁷ +1000``; empty for nothing."""
+        """What applies to all labels, as Matplotlib writes it at an axis: ``×10⁻⁷ +1000``; empty without any."""
         power = f"×10{str(self.power).translate(_RAISED)}" if self.power else ""
         offset = f"{with_minus(f'{self.offset:+.12g}')}" if self.offset else ""
         return " ".join(part for part in (power, offset) if part)
@@ -158,8 +158,8 @@ class TickWords:
 def tick_words(ticks: Sequence[float]) -> TickWords:
     """Return the numbers at the ticks of a scale, with as many decimals as the smallest step between them needs.
 
-    A label is off by 1/200 of the step at most. What all ticks share goes into an offset once labels would be longer
-    than seven digits, and very small or large numbers share a power of ten.
+    A label is off by at most 1/200 of the step. The common part of all ticks becomes an offset if labels would be
+    longer than seven digits; very small or large numbers share a power of ten.
     """
     finite = sorted({float(tick) for tick in ticks if math.isfinite(tick)})
     if len(finite) < 2:
@@ -179,7 +179,7 @@ def tick_words(ticks: Sequence[float]) -> TickWords:
 
 
 def _evenly(numbers: Sequence[float], step: float) -> list[str]:
-    """Return the numbers with the fewest decimals that put each within 1/200 of the step, and no more than eight."""
+    """Return the numbers with the fewest decimals that put each within 1/200 of the step, at most eight."""
     for decimals in range(9):
         if all(not math.isfinite(n) or abs(round(n, decimals) - n) <= step / 200 for n in numbers):
             break
@@ -187,7 +187,7 @@ def _evenly(numbers: Sequence[float], step: float) -> list[str]:
 
 
 def numbers_apart(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Return the numbers with so many significant digits, and more where different ones would read alike.
+    """Return the numbers with `digits` significant digits, or more where different numbers would look the same.
 
     All have the same number of decimals, unless one needs an exponent.
     """
@@ -203,7 +203,7 @@ def numbers_apart(values: Sequence[float], digits: int = 4) -> list[str]:
 
 
 def percentage(probability: float) -> str:
-    """Return a probability as a percentage; one that is nearly certain is not called certain.
+    """Return a probability as a percentage; one close to 1 is not shown as 100 %.
 
     >>> percentage(0.5), percentage(0.99999)
     ('50.0%', '> 99.9%')
@@ -214,7 +214,7 @@ def percentage(probability: float) -> str:
 
 
 def share_words(share: float) -> str:
-    """Return a share of something counted in whole percent: 0 and all are said only where they are exact."""
+    """Return a share of a count in whole percent: 0 and 100 % appear only where they are exact."""
     if 0 < share < 0.01:
         return "< 1%"
     return "> 99%" if 0.99 < share < 1 else f"{share:.0%}"
@@ -226,14 +226,14 @@ def with_minus(number: str) -> str:
 
 
 def alike(*values: float, small: float = 0.95) -> list[str]:
-    """Return numbers with the same decimals: one, or, where all are `small`, two digits of the largest."""
+    """Return numbers with the same decimals: one decimal or, if all are below `small`, two digits of the largest."""
     largest = max(map(abs, values), default=0.0)
     decimals = 1 if largest >= small or largest == 0 else min(12, 1 - math.floor(math.log10(largest)))
     return [with_minus(f"{round(value, decimals) + 0.0:.{decimals}f}") for value in values]
 
 
 def grouped(number: int) -> str:
-    """Return a whole number in groups of three digits with narrow spaces between: a comma may be a decimal sign."""
+    """Return a whole number in groups of three digits with narrow spaces between: a comma could be a decimal sign."""
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
@@ -245,7 +245,7 @@ def install_line(name: str) -> str:
 def lacking(what: str, package: str, install: str, error: BaseException | None = None) -> MissingDependencyError:
     """Return the error that says what needs a package, and the line that installs it.
 
-    `error` is what the import raised. It is quoted: a package may be there and lack another one.
+    `error` is the import's error, quoted because the package may be present and lack another one.
     """
     if error is None:
         return MissingDependencyError(f"{what} needs {package}, which is not installed: {install}")

@@ -1,4 +1,4 @@
-"""Inputs with something wrong in each: features, scores, outlines, slides, lists, configs, checkpoints, models."""
+"""Faulty inputs, one fault in each: features, scores, outlines, slides, lists, configs, checkpoints, models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 
 
 def h5(datasets: dict[str, Any], **attributes: Any) -> Make:
-    """Return what writes an HDF5 file of these datasets, with attributes on the file."""
+    """Return a function that writes an HDF5 file of these datasets, with attributes on the file."""
 
     def make(path: Path) -> None:
         with h5py.File(path, "w") as file:
@@ -36,16 +36,16 @@ def h5(datasets: dict[str, Any], **attributes: Any) -> Make:
 
 
 def text(content: str | bytes) -> Make:
-    """Return what writes this content."""
+    """Return a function that writes this content."""
     return lambda path: void(path.write_bytes(content.encode() if isinstance(content, str) else content))
 
 
 def void(_: object) -> None:
-    """Take what a call returns."""
+    """Accept and ignore the result of a call."""
 
 
 def holes(values: Any, row: int = 3, value: float = np.nan) -> Any:
-    """Return a copy whose row is spoilt."""
+    """Return a copy with one row overwritten by `value`."""
     spoilt = np.array(values, np.float64)
     spoilt[row] = value
     return spoilt
@@ -239,7 +239,7 @@ KEYS: dict[str, dict[str, Any]] = {
 
 
 def state(**tensors: Any) -> Make:
-    """Return what writes a checkpoint with these entries."""
+    """Return a function that writes a checkpoint with these entries."""
 
     def make(path: Path) -> None:
         import torch
@@ -250,7 +250,7 @@ def state(**tensors: Any) -> Make:
 
 
 def whole_model(path: Path) -> None:
-    """Save a module itself, which loading would run."""
+    """Save a module itself, which would run code when loaded."""
     import torch
 
     torch.save(torch.nn.Linear(2, 2), path)
@@ -277,7 +277,7 @@ CHECKPOINTS: dict[str, Make] = {
 }
 
 SILENT = ("MemoryError()", "RuntimeError()", "ValueError('')", "KeyError('a')", "AssertionError()", "StopIteration()")
-"""Errors that say nothing, or a bare name, as code of users raises them."""
+"""Errors without a message, or with a bare name, as users' code raises them."""
 
 OWN_MODELS: dict[str, str] = {
     **{f"import_{n}": f"raise {error}" for n, error in enumerate(SILENT)},

@@ -1,4 +1,4 @@
-"""What the tests of the viewer's page share: where it is, and how to ask the page."""
+"""Shared by the tests of the viewer's page: addresses, and ways to query the page."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ Open = Callable[..., Any]
 
 
 def wait_until(page: Any, script: str, arg: Any = None, seconds: float = 10) -> None:
-    """Wait in the page until the answer is true. Playwright's `wait_for_function` is barred by the page's policy."""
+    """Wait in the page until the answer is true. The page's policy blocks Playwright's `wait_for_function`."""
     asked = f"""async ([arg, ms]) => {{ const value = {script}, end = performance.now() + ms;
         const ask = typeof value === 'function' ? value : () => {script};
         while (!(await ask(arg))) {{
@@ -24,11 +24,11 @@ def wait_until(page: Any, script: str, arg: Any = None, seconds: float = 10) -> 
 
 
 def settle(page: Any) -> None:
-    """Wait until what was asked for is there, and all panes stand still with all their tiles."""
+    """Wait until all requests are answered, and all panes stand still with all their tiles."""
     still = """!heatmapViewer.underWay && heatmapViewer.panes.every(p => p.isOpen && !p.heat.moving()
         && p.viewer.world.getItemAt(0).getFullyLoaded())"""
     wait_until(page, still)
-    # What follows a resize or a move is drawn a frame later.
+    # The effect of a resize or a move is drawn a frame later.
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     wait_until(page, still)
 
@@ -58,7 +58,7 @@ def pixel_at(page: Any, pane: int, x_l0: float, y_l0: float) -> list[int]:
 
 
 def go_to(page: Any, x: float, y: float, scale: float) -> None:
-    """Show a level-0 point in the middle, at `scale` screen pixels a level-0 pixel."""
+    """Centre a level-0 point, at `scale` screen pixels per level-0 pixel."""
     page.evaluate("([x, y, scale]) => heatmapViewer.lockstep.goTo({x, y, scale}, true)", [x, y, scale])
     settle(page)
 

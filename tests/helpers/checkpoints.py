@@ -1,4 +1,4 @@
-"""A small model, its state dict under other keys, and features for it: what the tests of checkpoints share."""
+"""Shared by the tests of checkpoints: a small model, its state dict under other keys, and features for it."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def small_abmil() -> ABMIL:
-    """The same weights each time."""
+    """Return the model with the same weights each time."""
     torch.manual_seed(0)
     return ABMIL(in_dim=12, embed_dim=8, attn_dim=6, num_classes=3).eval()
 

@@ -23,7 +23,7 @@ SIZE = (1024, 768)
 
 @dataclass
 class SmallCohort:
-    """Folders of a cohort, and a config that can be changed before it is written."""
+    """Folders of a cohort, and a config that tests can change before it is written."""
 
     root: Path
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -69,9 +69,9 @@ class SmallCohort:
             return {row["slide_id"]: row for row in csv.DictReader(file)}
 
     def outputs(self) -> dict[str, str]:
-        """SHA-256 of every output by its path; without what tells times: records, logs, lists with seconds.
+        """SHA-256 of every output by path, without records, logs and lists with seconds, which hold times.
 
-        Of figures that of the pixels: the file also holds the hash of the config, which names the folder of the run.
+        For figures it is that of the pixels: the file also holds the hash of the config, which names the run's folder.
         """
         left_out = {"record.json", "run.log", "process_list.csv", ".lock", "events.jsonl", "config.yaml", ".run_id",
                     ".cohort.h5ad.parts.json"}  # fmt: skip
@@ -86,7 +86,7 @@ class SmallCohort:
 
 
 def grid_coords(size: tuple[int, int] = SIZE, patch: int = PATCH) -> features.Array:
-    """Every patch of a slide, also those that reach over its edge, (N, 2) int64."""
+    """Every patch of a slide, including those that reach over its edge, (N, 2) int64."""
     return features.grid_coords(-(-size[0] // patch), -(-size[1] // patch), patch)
 
 
@@ -146,7 +146,7 @@ def make_small_cohort(root: Path, changes: Mapping[str, Mapping[str, Any]] | Non
 
 
 def make_encoded(root: Path, encoder: str, *, workers: int = 1, **heatmap: Any) -> SmallCohort:
-    """Make a cohort without features, whose three slides are encoded (48 wide) and have a fine map."""
+    """Make a cohort without features, whose three slides are encoded (48 features wide) and have a fine map."""
     cohort = make_small_cohort(root, {"run_arguments": {"workers": workers}})
     write_abmil(cohort.checkpoint, width=48)
     del cohort.config["data_arguments"]["h5_dir"]

@@ -11,7 +11,7 @@ from torch import nn
 
 
 class Tiny(nn.Module):
-    """Stands for a network of timm: (B, 3, H, W) -> a list of one (B, 4, h, w) map, or (B, 4)."""
+    """Stands for a timm network: (B, 3, H, W) -> a list of one (B, 4, h, w) map, or (B, 4)."""
 
     def __init__(self, features_only: bool = False) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Tiny(nn.Module):
 
 
 def install_fake_timm(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """Put a package `timm` in place whose models are all `Tiny`; return the calls made to it."""
+    """Install a fake package `timm` whose models are all `Tiny`; return the calls made to it."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def create_model(name: str, **options: Any) -> nn.Module:
@@ -48,7 +48,7 @@ def install_fake_timm(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[s
 
 
 def write_tiny_weights(path: Path) -> Path:
-    """Write the weights of `Tiny` and, as real files have, a classifier that is left out."""
+    """Write the weights of `Tiny` and, as in real files, a classifier that is not used."""
     torch.manual_seed(0)
     torch.save({**Tiny().state_dict(), "fc.weight": torch.ones(2, 4)}, path)
     return path

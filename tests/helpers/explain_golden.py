@@ -1,4 +1,4 @@
-"""Read golden/explain: what an independent float64 program gave, the models that it gave it of, and the toy."""
+"""Read golden/explain: the results of an independent float64 program, the models behind them, and the toy."""
 
 import importlib.util
 import json
@@ -15,14 +15,14 @@ from tests.helpers.mil_lab_golden import SHARED
 FOLDER = SHARED / "golden" / "explain"
 needs_golden = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no golden data in {FOLDER} (set HEATMAP_TEST_DATA)")
 STRICT = {torch.float64: 1e-7, torch.float32: 1e-4}
-"""Largest difference of exact forms, of an array's largest value."""
+"""Largest difference for exact forms, as a share of an array's largest value."""
 PRECISIONS = tuple(STRICT)
 DIFFERENCES_OF_FORWARDS = 1e-3
-"""The same in single precision, of families that are asked by forwards."""
+"""The same in single precision, for families evaluated by forwards."""
 
 
 def tolerance(case: str, dtype: torch.dtype) -> float:
-    """Return how far the values of a case may be off, of an array's largest."""
+    """Return the tolerance for the values of a case, as a share of an array's largest value."""
     return DIFFERENCES_OF_FORWARDS if case == "transmil" and dtype == torch.float32 else STRICT[dtype]
 
 
@@ -35,7 +35,7 @@ def manifest() -> dict[str, Any]:
 
 
 def slow(case: str) -> tuple[pytest.MarkDecorator, ...]:
-    """Return the marks of a case: one without a closed form takes a forward a question."""
+    """Return the marks of a case: a case without a closed form takes one forward per question."""
     return (pytest.mark.slow,) if case == "transmil" else ()
 
 
@@ -68,14 +68,14 @@ def build(case: str, dtype: torch.dtype) -> Any:
 
 
 def settings(case: str, output: str | None = None) -> dict[str, Any]:
-    """Return the settings that a case's arrays were made with."""
+    """Return the settings behind a case's arrays."""
     entry = manifest()[case]
     task = "survival" if "survival" in case else "classification"
     return {"output": output or entry["main_output"], "task": task}
 
 
 def assert_near(ours: Any, golden: Any, tolerance: float) -> None:
-    """Compare to a share of the golden array's largest value."""
+    """Compare to within a share of the golden array's largest value."""
     golden = np.asarray(golden, np.float64)
     np.testing.assert_allclose(ours, golden, rtol=0, atol=tolerance * np.abs(golden).max())
 

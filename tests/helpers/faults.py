@@ -1,6 +1,6 @@
-"""Stop a run at its n-th atomic write, in one of many ways, and let the same command go on.
+"""Stop a run at its n-th atomic write, in one of many ways, and let the same command continue.
 
-The run is a process of its own, forked from this one: run it where torch has started no threads yet.
+The run is a separate process, forked from this one: run it where torch has not yet started threads.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort
 
 REFUSALS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES, "ENODEV": errno.ENODEV}
 LASTING = {"gone": (errno.ENODEV, 1 << 30), "away": (errno.ESTALE, 3), "read only": (errno.EROFS, 1 << 30)}
-"""A drive that goes for good, one that is away for so many writes, and one that can only be read by now."""
+"""A drive that disappears for good, one that is away for some writes, and one that becomes read-only."""
 
 CLOCKS = {"clock back": -1e6, "clock ahead": 1e6}
-"""By how many seconds this machine's clock jumps; the run is to take no notice."""
+"""Seconds by which this machine's clock jumps; the run must not be affected."""
 
 FAULTS = ("kill", "kill after", "interrupt", *REFUSALS, *LASTING, *CLOCKS)
-"""``kill`` comes just before a file is moved to its place, ``kill after`` when it is there and nobody knows."""
+"""``kill`` comes just before a file is moved to its place, ``kill after`` just after, when nobody knows of it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one fault.
+    """The outcome of one fault.
 
     Attributes
     ----------
-    reached : whether the run came to that write at all
-    wrong : what does not hold afterwards; empty when all is well
+    reached : whether the run reached that write at all
+    wrong : checks that fail afterwards; empty when all is well
     code : exit code of the disturbed run, negative for a signal
     """
 
@@ -57,7 +57,7 @@ def small_run(root: Path) -> SmallCohort:
 
 
 def full_run(root: Path) -> SmallCohort:
-    """Return a cohort of one slide, encoded here, with every export, explanations, a report, a film and the sheets."""
+    """Return a cohort of one slide, encoded here, with all exports, explanations, a report, a film and the sheets."""
     cohort = make_encoded(root, "tests.helpers.stub_encoder:create", figure=True)
     cohort.rows = cohort.rows[:1]
     cohort.config["run_arguments"] = {"workers": 1, "isolate": "never"}
@@ -74,16 +74,16 @@ def full_run(root: Path) -> SmallCohort:
 
 
 HOLD_TIMES = ("s1_scores.dcm", "s1_faithfulness.json", "E_faithfulness.csv", "E_report.html", ".done.json")
-"""Outputs that hold the day, or the seconds that something took: only that they are there is compared."""
+"""Outputs that hold the date, or durations: only their existence is compared."""
 
 
 def held(cohort: SmallCohort) -> dict[str, str]:
-    """Return `outputs` of the cohort, times and dates apart."""
+    """Return `outputs` of the cohort without times and dates."""
     return {name: "" if name.endswith(HOLD_TIMES) else sha for name, sha in cohort.outputs().items()}
 
 
 RUNS = {"small": small_run, "full": full_run}
-"""A run that writes every kind of file of CLAM's, and one that writes every kind there is."""
+"""A run that writes every kind of CLAM's files, and one that writes every kind there is."""
 
 
 def run_forked(config: Path, prepare: Callable[[], None] = lambda: None) -> int:
@@ -110,7 +110,7 @@ def run_forked(config: Path, prepare: Callable[[], None] = lambda: None) -> int:
 
 
 def fault_at(number: int, fault: str, mark: Path) -> Callable[[], None]:
-    """Return what makes the `number`-th move of a file into its place go wrong; `mark` is made when it is reached."""
+    """Return a function that makes the `number`-th move of a file fail; it creates `mark` when it gets there."""
 
     def prepare() -> None:
         from mil_heatmaps.files import atomic
@@ -152,18 +152,18 @@ class _Patched:
 
 
 def finished_stages(cohort: SmallCohort) -> dict[str, Any]:
-    """Return every stage on record with all that is said of it, times included."""
+    """Return every stage on record with all its data, times included."""
     found = {}
     for path in cohort.raw.rglob("record.json"):
         for name, stage in json.loads(path.read_text())["stages"].items():
             if any(note["code"] == "export_refused" for note in stage["notes"]):
-                continue  # told, and tried again by the next run
+                continue  # reported, and tried again by the next run
             found[f"{path.parent.name}/{name}"] = stage
     return found
 
 
 def halves(cohort: SmallCohort) -> list[str]:
-    """Return the files below the output folders that no finished run leaves."""
+    """Return files below the output folders that no finished run leaves behind."""
     folders = (cohort.root / "raw", cohort.root / "prod", cohort.root / "results")
     return [
         path.name
@@ -174,7 +174,7 @@ def halves(cohort: SmallCohort) -> list[str]:
 
 
 def try_fault(root: Path, number: int, fault: str, calm: dict[str, str], kind: str = "small") -> Outcome:
-    """Disturb a run at one write, run the command again, and say what is not as in the undisturbed run."""
+    """Disturb a run at one write, run the command again, and say what differs from the undisturbed run."""
     cohort = RUNS[kind](root)
     mark = root / "reached"
     code = run_forked(root / "config.yaml", fault_at(number, fault, mark))

@@ -18,7 +18,7 @@ def grid_coords(columns: int = 5, rows: int = 4, step: int = 256) -> Array:
 
 
 def numbers(n: int = 20, width: int = 8, dtype: Any = np.float32) -> Array:
-    """Return (n, width) normal numbers, the same for the same `n`."""
+    """Return (n, width) normal numbers, always the same for the same `n`."""
     return np.random.default_rng(n).normal(size=(n, width)).astype(dtype)
 
 

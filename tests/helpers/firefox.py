@@ -1,4 +1,4 @@
-"""Firefox by its own remote protocol (Marionette): a number, a colon, and a JSON list each way."""
+"""Firefox by its remote protocol (Marionette): a number, a colon, and a JSON list in each direction."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Firefox:
-    """A headless Firefox with a profile of its own."""
+    """A headless Firefox with a separate profile."""
 
     def __init__(self, profile: Path) -> None:
         program = shutil.which("firefox-esr") or shutil.which("firefox")
@@ -65,7 +65,7 @@ class Firefox:
         self.ask("WebDriver:Navigate", {"url": address})
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Return what a script returns, in the page's own world."""
+        """Return the result of a script that runs in the page's own world."""
         sent = {"script": script, "args": list(arguments), "sandbox": None}
         return self.ask("WebDriver:ExecuteScript", sent)["value"]
 
@@ -77,7 +77,7 @@ class Firefox:
             time.sleep(0.05)
 
     def close(self) -> None:
-        """End it."""
+        """End Firefox."""
         self._socket.close()
         self._process.terminate()
         self._process.wait(20)

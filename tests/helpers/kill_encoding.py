@@ -1,7 +1,7 @@
-"""Kill an extraction again and again; run by tests/encoders/test_extract.py in a process of its own.
+"""Kill an extraction again and again; tests/encoders/test_extract.py runs it in a separate process.
 
-The children are forked from here, where everything is imported already, so each lives for its work alone.
-Writes result.json: kills that came in time, patches encoded in all, whether it was done before the last.
+The children are forked from here, where everything is already imported, so that each spends its life on the work.
+Writes result.json: kills that came in time, total patches encoded, whether the work was done before the last kill.
 """
 
 import json
@@ -27,7 +27,7 @@ THREADS = 2
 
 
 class SlowEncoder:
-    """Means of the colours, slowly; writes down how many patches it encoded. No torch threads: it is forked."""
+    """Means of the colours, slowly; records how many patches it encoded. Uses no torch threads, as it is forked."""
 
     name, width = "slow", 3
 
@@ -43,14 +43,14 @@ class SlowEncoder:
     def encode(self, tensor: torch.Tensor) -> Any:
         with self._tally.open("a") as file:
             file.write(f"{len(tensor)}\n")
-        # Once the kill is due there is time for it, on a busy machine too.
+        # Once the kill is due, wait long enough for it, even on a busy machine.
         self._until_kill -= 1
         time.sleep(self._seconds * (10 if self._until_kill <= 0 else 1))
         return tensor.numpy().mean((1, 2), dtype=np.float32) / 255
 
 
 def batch_of(parallel: bool) -> int:
-    """Patches at work at a time: of two lanes together, or of one thread."""
+    """Patches in progress at a time: of two lanes together, or of one thread."""
     return PART * THREADS if parallel else PART
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     chance = random.Random(7)
     batch_size.CPU_BATCH = PART
     out, tally = folder / "slide.h5", folder / "tally"
-    # Undisturbed, in this process: the result to compare with, and every late import done before forking.
+    # Undisturbed, in this process: gives the result to compare with, and runs every late import before forking.
     extract(slide_path, folder / "undisturbed.h5", folder / "undisturbed_tally", 0.0, parallel=parallel)
     hits = sum(
         run_child(slide_path, out, tally, 0.004, chance.randint(1, 5), chance.uniform(0, 0.04), parallel=parallel)

@@ -1,4 +1,4 @@
-"""What must hold for every model in MIL-Lab's form, so that each model's tests say only what is its own."""
+"""Checks that hold for every model in MIL-Lab's form; each model's tests add only its own."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def random_features(n: int, width: int = 24, seed: int = 0) -> npt.NDArray[np.fl
 
 
 def assert_close(ours: Any, golden: FloatArray, float32_error: float = 0.0) -> None:
-    """Compare to 1e-5, or to twice MIL-Lab's own float32 error where that is larger, and 1e-5 relative."""
+    """Compare to 1e-5, or to twice MIL-Lab's own float32 error where that is larger, and to 1e-5 relative."""
     ours = ours.detach().numpy() if isinstance(ours, torch.Tensor) else ours
     np.testing.assert_allclose(ours, golden, rtol=1e-5, atol=max(1e-5, 2 * float32_error))
 
@@ -45,7 +45,7 @@ def assert_golden(name: str, logits_key: str = "logits", compare_attention: bool
 
 
 def assert_exact_in_double(name: str, logits_key: str = "logits_f64") -> None:
-    """Compare with MIL-Lab's float64 run: there the formulas, not the rounding, decide."""
+    """Compare with MIL-Lab's float64 run, where the formulas decide and not the rounding."""
     case = load_case(name)
     model = build(case).double()
     with torch.no_grad():
@@ -78,7 +78,7 @@ def assert_chunking_changes_nothing(model: Any, n: int, monkeypatch: pytest.Monk
 
 
 def assert_trains(model: Any, untouched: tuple[str, ...] = ()) -> None:
-    """Take one step's gradients and require them everywhere but in `untouched` parts."""
+    """Compute one step's gradients and require them everywhere except in `untouched` parts."""
     model.train()
     x = torch.from_numpy(random_features(40, model.in_dim))[None]
     results, log = model(x, loss_fn=torch.nn.CrossEntropyLoss(), label=torch.tensor([1]))

@@ -1,4 +1,4 @@
-"""Read golden/mil_lab: what MIL-Lab's own models gave, with the weights rebuilt from their recipe."""
+"""Read golden/mil_lab: the outputs of MIL-Lab's own models, with the weights rebuilt from their recipe."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def manifest() -> dict[str, Any]:
 
 
 def case_names(model_type: str) -> list[str]:
-    """Return the cases of a type whose arrays are here; use with `parametrize`."""
+    """Return the cases of a type whose arrays are present; use with `parametrize`."""
     return [
         name
         for name, entry in manifest().items()
@@ -50,7 +50,7 @@ def generated_tensor(tag: str, key: str, entry: dict[str, Any]) -> npt.NDArray[n
 
 @dataclass(frozen=True)
 class Case:
-    """One golden case: what it was made with, its weights, its arrays."""
+    """One golden case: its settings, its weights, its arrays."""
 
     name: str
     entry: dict[str, Any]
@@ -62,7 +62,7 @@ class Case:
         return self.arrays["features"]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the state dict with MIL-Lab's keys (``model.`` in front)."""
+        """Return the state dict with MIL-Lab's keys (prefix ``model.``)."""
         tag = self.entry["weights_tag"]
         return {k: torch.from_numpy(generated_tensor(tag, k, e)) for k, e in self.entry["tensors"].items()}
 

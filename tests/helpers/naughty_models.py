@@ -1,4 +1,4 @@
-"""Models that misbehave on one slide, for tests of the executors. A slide is known by its first feature."""
+"""Models that misbehave on one slide, for tests of the executors. The slide is recognised by its first feature."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 MARK = 666.0
-"""A slide whose features begin with this number is the one to misbehave on."""
+"""Models misbehave on a slide whose features begin with this number."""
 
 
 class _Marked(nn.Module):
@@ -27,11 +27,11 @@ class _Marked(nn.Module):
         return features.reshape(-1, 16).sum(dim=1)
 
     def misbehave(self) -> None:
-        """What the subclass does."""
+        """Misbehave as the subclass does."""
 
 
 class Killer(_Marked):
-    """Dies as a process dies when memory runs out."""
+    """Dies like a process that runs out of memory."""
 
     def misbehave(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -45,7 +45,7 @@ class Sleeper(_Marked):
 
 
 class KillerOnce(_Marked):
-    """Kills the first worker that tries, as an out-of-memory kill of a crowded machine does."""
+    """Kills the first worker that tries, like an out-of-memory kill on a crowded machine."""
 
     def misbehave(self) -> None:
         marker = Path(os.environ["NAUGHTY_MARKER"])
@@ -55,7 +55,7 @@ class KillerOnce(_Marked):
 
 
 class DiskFiller(_Marked):
-    """From this slide on nothing can be written by its process: the disk of this machine is full."""
+    """From this slide on, its process can write nothing: the disk of this machine is full."""
 
     def misbehave(self) -> None:
         def full(descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""Read golden/others: what models of public repositories gave, their checkpoints as their users have them."""
+"""Read golden/others: outputs of models of public repositories, and checkpoints as their users have them."""
 
 import json
 from functools import cache

@@ -1,4 +1,4 @@
-"""State dicts in layouts of public repositories, and what their models give, in float64 by the formulas alone."""
+"""State dicts in layouts of public repositories, and the models' outputs, in float64 directly by the formulas."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Answer = dict[str, Any]
 
 
 class Maker:
-    """Makes layers by key and keeps them; applies them to rows in float64."""
+    """Creates and stores layers by key; applies them to rows in float64."""
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def softmax(x: Any, axis: int = 0) -> Any:
 
 
 def pooled(h: Any, raw: Any, shares: Any, weight: Any, rest: Any) -> Answer:
-    """Return the ABMIL family's answer; `weight` (K, C, E) is the head's, `rest` what it adds."""
+    """Return the answer of the ABMIL family; `weight` (K, C, E) is the head's, `rest` is added to it."""
     contributions = np.einsum("nk,kce,ne->nc", shares, weight, h)
     answer = {"attention": raw, "attention_softmax": shares, "class_contribution": contributions}
     answer["logits"] = contributions.sum(0) + rest
@@ -94,6 +94,6 @@ def head(maker: Maker, key: str, classes: int, width: int, branches: int = 1, bi
 
 
 def write(weights: Any, path: Path, **more: Any) -> Path:
-    """Write weights as a checkpoint, within a dict with whatever lies beside them."""
+    """Write weights as a checkpoint, in a dict with the entries `more` beside them."""
     torch.save({"state_dict": weights, **more} if more else weights, path)
     return path

@@ -1,4 +1,4 @@
-"""A score file with everything in it, for tests."""
+"""A score file with every field filled, for tests."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.helpers.features import grid_coords
 
 
 def example(n: int = 20, **changes: Any) -> ScoreFile:
-    """Return scores of `n` patches, 5 a row, every field filled; `changes` replaces fields."""
+    """Return scores of `n` patches, 5 per row, every field filled; `changes` replaces fields."""
     rng = np.random.default_rng(0)
     grid = PatchGrid(grid_coords(5, n // 5), (256, 256), (192, 192))
     values = rng.normal(size=(n, 2)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Flags of `generate_heatmaps.py` for a small cohort, and what lies in its output folder afterwards."""
+"""Flags of `generate_heatmaps.py` for a small cohort, and the contents of its output folder."""
 
 from __future__ import annotations
 

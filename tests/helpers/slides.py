@@ -1,4 +1,4 @@
-"""Tiny slides with tissue of known place, for tests."""
+"""Tiny slides with tissue at known places, for tests."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -36,14 +36,14 @@ def tissue_picture(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uin
 
 @lru_cache(maxsize=24)
 def _made_slide(suffix: str, size: tuple[int, int], seed: int | None, options: tuple[tuple[str, Any], ...]) -> bytes:
-    """Return the bytes of a slide: equal ones are asked for by many tests and made once a process."""
+    """Return the bytes of a slide: many tests use the same slides, which are made once per process."""
     picture = np.full((size[1], size[0], 3), 244, np.uint8) if seed is None else tissue_picture(*size, seed)
     with TemporaryDirectory() as folder:
         return write_pyramid(Path(folder, f"slide{suffix}"), picture, **dict(options)).read_bytes()
 
 
 def _make(path: Path, size: tuple[int, int], seed: int | None, options: dict[str, Any]) -> Path:
-    """Write a file of the caller's own, whose bytes nobody else changes."""
+    """Write a file for one caller, whose bytes nobody else changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_made_slide(path.suffix, size, seed, tuple(sorted(options.items()))))
     return path
@@ -72,7 +72,7 @@ def make_blank(path: Path, size: tuple[int, int] = (1024, 768)) -> Path:
 
 
 def open_by_openslide(path: Path, **options: Any) -> Slide:
-    """Open a slide of which no level is decoded directly: as a format that is not known to be tiled TIFF."""
+    """Open a slide without direct decoding of any level, like a format that is not known to be tiled TIFF."""
     source = open_source(path)
     source.vendor = "unknown"
     return Slide(path, source, **options)

@@ -17,11 +17,11 @@ SIZES: dict[str, dict[str, Any]] = {
     "transmil": {"embed_dim": 16},
     "wikg": {"embed_dim": 16},
 }
-"""Type -> what makes it small; features are 24 wide and there are 3 classes."""
+"""Type -> settings that make it small; features are 24 wide and there are 3 classes."""
 
 
 def small_model(model_type: str, **settings: Any) -> Any:
-    """Return a model in eval mode, typed as Any for the sake of its parts."""
+    """Return a model in eval mode, typed as Any so that tests can use its parts."""
     torch.manual_seed(0)
     model: MILModel = model_class(model_type)(**({"in_dim": 24, "num_classes": 3} | SIZES[model_type] | settings))
     return model.eval()

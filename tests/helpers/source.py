@@ -1,4 +1,4 @@
-"""The package's source, parsed once for all tests that read it."""
+"""The package's source, parsed once for all tests that use it."""
 
 from __future__ import annotations
 

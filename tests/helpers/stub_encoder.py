@@ -18,14 +18,14 @@ class MeanGrid(nn.Module):
 
 
 def create(*, device: str | torch.device = "cpu", target_img_size: int | None = 224) -> ModuleEncoder:
-    """``tests.helpers.stub_encoder:create``: prepared as CLAM prepares resnet50_trunc."""
+    """``tests.helpers.stub_encoder:create``: with CLAM's preprocessing for resnet50_trunc."""
     return ModuleEncoder(
         "stub", MeanGrid(), 48, Preprocessing(resize_px=target_img_size or 224), device=device, weights="none"
     )
 
 
 class Convolutions(nn.Module):
-    """(B, 3, H, W) -> (B, 48), the same weights always; the sums round differently when threads split them."""
+    """(B, 3, H, W) -> (B, 48), always the same weights; the sums round differently when threads split them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Convolutions(nn.Module):
             )
 
     def forward(self, pixels: torch.Tensor) -> Any:
-        sums = torch.stack([patch.sum() for patch in pixels])  # of so many pixels that torch uses its threads
+        sums = torch.stack([patch.sum() for patch in pixels])  # over so many pixels that torch uses its threads
         return self.layers(pixels).mean((2, 3)) + sums[:, None] / pixels[0].numel()
 
 
@@ -46,7 +46,7 @@ def convolutions(*, device: str | torch.device = "cpu") -> ModuleEncoder:
 
 
 class SlowStub(ModuleEncoder):
-    """A stub that takes its time."""
+    """A stub that takes a while."""
 
     def encode(self, tensor: torch.Tensor, **options: Any) -> torch.Tensor:
         time.sleep(0.15)

@@ -33,7 +33,7 @@ class RunningViewer:
     app : ViewerApp
     port : int
     cookie : str
-        What a browser holds after it opened the link.
+        The cookie of a browser that has opened the link.
     """
 
     app: "ViewerApp"
@@ -66,7 +66,7 @@ class RunningViewer:
 
     @property
     def data(self) -> str:
-        """Where tiles and scores lie."""
+        """Address of tiles and scores."""
         return f"/data/{self.app.nonce}"
 
 
@@ -98,7 +98,7 @@ def running(catalog: Catalog | LiveCatalog, **options: Any) -> Iterator[RunningV
 
 
 def lattice(size: tuple[int, int], patch: int, step: int | None = None) -> PatchGrid:
-    """Return the patches that lie wholly on a slide of `size`, row by row."""
+    """Return the patches that lie entirely on a slide of `size`, row by row."""
     step = step or patch
     columns, rows = ((side - patch) // step + 1 for side in size)
     return PatchGrid(grid_coords(columns, rows, step), (patch, patch), (step, step))
@@ -107,7 +107,7 @@ def lattice(size: tuple[int, int], patch: int, step: int | None = None) -> Patch
 def write_score_file(
     path: Path, size: tuple[int, int], *, patch: int = 128, step: int | None = None, seed: int = 0, **more: Any
 ) -> ScoreFile:
-    """Write attention and a score a class for a lattice of patches; return what was written."""
+    """Write attention and one score per class for a lattice of patches; return the written scores."""
     grid = lattice(size, patch, step)
     rng = np.random.default_rng(seed)
     attention = rng.normal(size=(len(grid), 1)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Run the program's scripts in processes forked from one that has imported what they import.
+"""Run the program's scripts in processes forked from one that has already imported their modules.
 
-Each run is a process of its own with its own folder, environment and output, as a user's is; only the seconds of
-importing are saved. Tests of how the program starts start it in full.
+Each run is a separate process with its own folder, environment and output, like a user's; only the seconds of
+importing are saved. Tests of the program's start run it in full.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class WarmProgram:
         )  # fmt: skip
 
     def run(self, script: str, arguments: Sequence[str], cwd: Path, output: Path) -> int:
-        """Run a script of the checkout in `cwd`; what it prints goes into `output`. Return its exit code."""
+        """Run a script of the checkout in `cwd`; its output goes into `output`. Return its exit code."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         asked = {"argv": [str(ROOT / script), *arguments], "cwd": str(cwd), "output": str(output)}

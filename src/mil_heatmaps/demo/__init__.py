@@ -1,1 +1,1 @@
-"""A small cohort made on the spot: real texture, lesions of known place, features, a model trained on it."""
+"""A small generated cohort: real texture, lesions at known places, features, a model trained on it."""

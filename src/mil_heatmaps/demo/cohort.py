@@ -22,7 +22,7 @@ ENCODER = "demo_patch_statistics"
 
 @dataclass(frozen=True)
 class DemoSlide:
-    """What to paint."""
+    """What to paint on a slide."""
 
     slide_id: str
     form: Literal["pyramid", "svs", "single"]
@@ -46,7 +46,7 @@ SLIDES = (
 
 
 def make_cohort(folder: Path, say: Callable[[str], None]) -> None:
-    """Fill `folder` unless it is complete already; `say` is told what goes on."""
+    """Create the cohort in `folder` unless it is already complete; `say` receives progress messages."""
     done = folder / "complete.json"
     recipe = {"version": 3, "slides": [vars(slide) for slide in SLIDES], "features": FEATURE_WIDTH}
     if done.is_file() and json.loads(done.read_text()) == json.loads(json.dumps(recipe)):
@@ -75,7 +75,7 @@ def _write_slide(path: Path, slide: DemoSlide, painted: PaintedSlide) -> None:
 
 
 def _write_features(folder: Path, slide: DemoSlide) -> None:
-    """Compute features from the slide file's own pixels, on its tissue, and write them as TRIDENT does."""
+    """Compute features from the pixels of the slide file, on its tissue, and write them in TRIDENT's layout."""
     from mil_heatmaps.files.hdf5_writing import write_h5
     from mil_heatmaps.slides.contour_grid import grid_from_contours
     from mil_heatmaps.slides.reader import open_slide
@@ -110,7 +110,7 @@ def _write_truth(path: Path, painted: PaintedSlide) -> None:
 def lesion_share(
     truth: Path, coords_l0: npt.NDArray[np.int64], size_l0: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
-    """Return the share of each patch that is planted lesion, (N,) in [0, 1]."""
+    """Return the share of each patch that is painted lesion, (N,) in [0, 1]."""
     with np.load(truth) as data:
         lesion = np.unpackbits(data["lesion"], axis=1, count=int(data["width"])).astype(np.int64)
     total = np.pad(lesion.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
@@ -123,7 +123,7 @@ def lesion_share(
 
 
 def roc_auc(scores: npt.NDArray[Any], positive: npt.NDArray[np.bool_]) -> float:
-    """Area under the ROC curve by the rank sum (Mann-Whitney U), ties counted half; NaN with one class only."""
+    """Area under the ROC curve by rank sum (Mann-Whitney U), ties count half; NaN with only one class."""
     from scipy.stats import rankdata
 
     positives = int(positive.sum())

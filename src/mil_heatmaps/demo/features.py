@@ -1,4 +1,4 @@
-"""Turn a patch into numbers by plain statistics: the demo's stand-in for a foundation model."""
+"""Convert a patch to numbers by simple statistics: the demo's stand-in for a foundation model."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ def patch_statistics(patch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return 52 statistics of one RGB patch, float32.
 
     Mean and deviation of RGB, HSV and grey; a 16-bin grey histogram; edge strength at four scales; the share of dark
-    pixels at ten thresholds. Knows nothing of how the demo paints its lesions.
+    pixels at ten thresholds. It does not use how the demo paints its lesions.
     """
     hsv = cv2.cvtColor(patch, cv2.COLOR_RGB2HSV)
     grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)

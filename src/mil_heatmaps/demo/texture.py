@@ -1,8 +1,8 @@
-"""Paint a slide: real tissue texture under blob-shaped masks, with lesions of known place.
+"""Paint a slide: real tissue texture under blob-shaped masks, with lesions at known places.
 
-The texture is the immunohistochemistry picture that scikit-image ships (its docstring: no known copyright
-restrictions), unmixed into stains and mixed again as haematoxylin and eosin. A lesion is the same tissue at half the
-size with more haematoxylin: crowded, dark nuclei.
+The texture is the immunohistochemistry image in scikit-image (its docstring: no known copyright
+restrictions), unmixed into stains and mixed again as haematoxylin and eosin. A lesion is the same tissue at half
+the size with more haematoxylin: crowded, dark nuclei.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ GLASS = 243
 
 @dataclass(frozen=True)
 class PaintedSlide:
-    """Pixels of a made-up slide and what is where on it, all in level-0 pixels.
+    """Pixels of a painted slide with its masks, all in level-0 pixels.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ def _to_bytes(rgb: npt.NDArray[np.float64]) -> Pixels:
 
 
 def paint_slide(width: int, height: int, *, pieces: int, lesions: int, seed: int) -> PaintedSlide:
-    """Paint a slide of `pieces` of tissue, `lesions` of which carry a lesion."""
+    """Paint a slide with `pieces` pieces of tissue, of which `lesions` have a lesion."""
     rng = np.random.default_rng(seed)
     ordinary, crowded = stained_textures()
     tissue, lesion = _masks(width, height, pieces, lesions, rng)
@@ -69,7 +69,7 @@ def paint_slide(width: int, height: int, *, pieces: int, lesions: int, seed: int
 
 
 def _masks(width: int, height: int, pieces: int, lesions: int, rng: np.random.Generator) -> tuple[Mask, Mask]:
-    """Blobs on a row of cells, one a piece; a lesion is a smaller blob inside its piece."""
+    """Blobs in a row of cells, one per piece; a lesion is a smaller blob inside its piece."""
     tissue = np.zeros((height, width), np.uint8)
     lesion = np.zeros((height, width), np.uint8)
     cell = width / pieces
@@ -98,7 +98,7 @@ def _blob(
 
 
 def _fill(pixels: Pixels, mask: Mask, texture: Pixels, rng: np.random.Generator) -> None:
-    """Lay `texture` under `mask`: pieces of it, turned and flipped, then wavy-edged ones over their seams."""
+    """Fill `mask` with `texture`: pieces of it, turned and flipped, then wavy-edged pieces over the seams."""
     side = len(texture) * 3 // 4
     turned = _orientations(texture)
     paint = mask.astype(np.uint8)
@@ -116,7 +116,7 @@ def _fill(pixels: Pixels, mask: Mask, texture: Pixels, rng: np.random.Generator)
 
 
 def _orientations(texture: Pixels) -> dict[tuple[int, int], Pixels]:
-    """Return a square texture turned by 0 to 3 quarters, each as it is (1) and with its rows reversed (-1)."""
+    """Return a square texture rotated by 0 to 3 quarter turns, unchanged (1) and with its rows reversed (-1)."""
     return {
         (quarters, rows): np.ascontiguousarray(np.rot90(texture, quarters)[::rows])
         for quarters in range(4)
@@ -125,7 +125,7 @@ def _orientations(texture: Pixels) -> dict[tuple[int, int], Pixels]:
 
 
 def _piece(turned: dict[tuple[int, int], Pixels], side: int, rng: np.random.Generator) -> Pixels:
-    """Return a square from anywhere in the texture, turned and perhaps flipped: a view, nothing is copied."""
+    """Return a square from anywhere in the texture, rotated and perhaps flipped: a view, without a copy."""
     length = len(turned[0, 1])
     y, x = (int(corner) for corner in rng.integers(0, length - side + 1, 2))
     quarters, rows = int(rng.integers(4)), int(rng.choice((-1, 1)))

@@ -1,4 +1,4 @@
-"""Train the demo's ABMIL on slides of its own, in a few seconds, from slide labels alone."""
+"""Train the demo's ABMIL on separate slides, in a few seconds, using only slide labels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def train_abmil(path: Path, *, bags: int = 16, seed: int = 7) -> float:
     """Train a small gated ABMIL, write its state dict to `path`, return the last mean loss.
 
     Features are standardised in training, and the scaling is folded into the first layer, so that the checkpoint takes
-    features as they are in the files.
+    features as stored in the files.
     """
     import torch
 
@@ -55,7 +55,7 @@ def train_abmil(path: Path, *, bags: int = 16, seed: int = 7) -> float:
     mean, deviation = everything.mean(axis=0), everything.std(axis=0) + 1e-3
     rng = np.random.default_rng(seed)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # matrices this small only wait for each other
+    torch.set_num_threads(1)  # for such small matrices, threads only wait for each other
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = create_model(
@@ -83,9 +83,9 @@ def train_abmil(path: Path, *, bags: int = 16, seed: int = 7) -> float:
 
 
 def _adam_w(parameters: list[Tensor], *, rate: float, decay: float) -> Callable[[], None]:
-    """Return a step of AdamW (Loshchilov and Hutter 2019), bit for bit that of ``torch.optim``.
+    """Return a step function of AdamW (Loshchilov and Hutter 2019), identical bit for bit to ``torch.optim``.
 
-    The import of ``torch.optim.AdamW`` loads torch's compiler, which takes longer than all steps of this training.
+    Importing ``torch.optim.AdamW`` loads torch's compiler, which takes longer than all steps of this training.
     """
     import torch
 

@@ -1,9 +1,9 @@
-"""Models whose logits are sums over patches: softmax pooling under a linear classifier, and sums without a softmax.
+"""Models whose logits are sums over patches: softmax pooling under a linear classifier, or sums without softmax.
 
     logit_c = b_c + sum_i softmax(a_k)_i v_ic        (attention a, votes v_ic = W_c h_i; branch k of class c)
     logit_c = b_c + sum_i v_ic                       (no attention)
 
-One pass keeps C + K numbers a patch; the logits of any part of the bag follow from them.
+One pass keeps C + K numbers per patch; the logits of any part of the bag follow from them.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from mil_heatmaps.explain.rows import Bools, Floats, Ints, Rows, collect
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 LEAST_REST = 1e-3
-"""Share of the attention left below which a rest is summed afresh: subtracting would cancel."""
+"""If less than this share of the attention is left, the rest is summed anew: subtraction would cancel."""
 
 _UNDERFLOW = 1e-200
 
@@ -31,7 +31,7 @@ Votes: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 @dataclass(frozen=True)
 class Additive:
-    """See the module.
+    """See the module docstring.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Additive:
 
     @cached_property
     def _terms(self) -> Floats:
-        """What each patch adds to numerators and denominators, (N, C) or (N, C + K)."""
+        """The terms of each patch in numerators and denominators, (N, C) or (N, C + K)."""
         votes, raw = self._kept
         return votes if raw is None else _terms(votes, raw)
 
@@ -89,7 +89,7 @@ class Additive:
         return self._kept[0] + self.bias
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
-        """Return the logits (S, C) of the bag without each set."""
+        """Return the logits (S, C) of the bag without each of the sets."""
         removed = np.add.reduceat(self._terms[sets.rows], sets.starts[:-1], axis=0)
         rest = self._totals - removed
         classes = len(self.bias)
@@ -115,11 +115,11 @@ class Additive:
         return np.stack(made)
 
     def value(self, path: Path, alpha: float) -> Floats:
-        """Return the logits (C,) at `alpha` of the way."""
+        """Return the logits (C,) at `alpha` on the path."""
         return replace(self, rows=path.at(alpha)).full()
 
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
-        """Return (N, K) derivatives along the way: one pass, whatever the number of targets."""
+        """Return (N, K) derivatives along the path: one pass, for any number of targets."""
         pieces = ((where, [*one, *two]) for where, (one, two) in path.push(self._without_none, alpha))
         voted, slope, weighed, weighed_slope = collect(len(self), pieces)
         if weighed.shape[1]:
@@ -138,6 +138,6 @@ class Additive:
 
 
 def _terms(votes: Floats, raw: Floats) -> Floats:
-    """Return ``e^a v`` and ``e^a`` side by side, (n, C + K), with a less its maximum."""
+    """Return ``e^a v`` and ``e^a`` side by side, (n, C + K), after subtracting the maximum from a."""
     weights = np.exp(raw - raw.max(axis=0))
     return np.concatenate([weights * votes, weights], axis=1)

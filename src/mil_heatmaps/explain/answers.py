@@ -1,4 +1,4 @@
-"""What a model says of parts of a bag, whichever way it is found out; each score is written on top of this."""
+"""What a model returns for parts of a bag, however it is computed; every score builds on this."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from mil_heatmaps.explain.watch import Watch
 
 @dataclass(frozen=True)
 class Sets:
-    """Sets of patches, none of them empty.
+    """Sets of patches; none is empty.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Sets:
 
     @classmethod
     def singles(cls, n: int) -> "Sets":
-        """Return each of n patches as a set of its own."""
+        """Return each of n patches as a set by itself."""
         return cls(np.arange(n + 1), np.arange(n))
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ class Sets:
         return self.rows[self.starts[number] : self.starts[number + 1]]
 
     def part(self, start: int, stop: int) -> "Sets":
-        """Return the sets `start` up to `stop`."""
+        """Return the sets from `start` up to `stop`."""
         first, last = self.starts[start], self.starts[stop]
         return Sets(self.starts[start : stop + 1] - first, self.rows[first:last])
 
@@ -50,15 +50,15 @@ class Answers(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether parts come from sums over the bag rather than from forwards of their own."""
+        """Whether parts are computed from sums over the bag rather than by a forward for each."""
 
     @property
     def passes(self) -> int | None:
-        """About how many forwards of the bag `leave_one_out` takes where it is exact; None where it is not."""
+        """Roughly how many forwards of the bag `leave_one_out` takes where it is exact; None where it is not."""
 
     @property
     def forwards(self) -> int:
-        """How many forwards of parts were run so far; the whole bag's is not counted."""
+        """Number of forwards of parts so far; that of the whole bag is not counted."""
 
     def __len__(self) -> int: ...
 
@@ -69,18 +69,18 @@ class Answers(Protocol):
         """Return the logits (C,) of the patches `index` alone."""
 
     def alone(self, watch: Watch) -> Floats:
-        """Return the logits (N, C) of each patch as a bag of its own."""
+        """Return the logits (N, C) of each patch as a bag by itself."""
 
     def without(self, sets: Sets, watch: Watch) -> Floats:
         """Return the logits (S, C) of the bag without each of the sets."""
 
     def kept(self, labels: Ints, keep: Bools, watch: Watch) -> Floats:
-        """Return the logits (M, S, C) of the parts whose patches i have ``keep[s, labels[m, i]]``.
+        """Return the logits (M, S, C) of parts; part (m, s) has the patches i with ``keep[s, labels[m, i]]`` true.
 
         Parameters
         ----------
         labels : (M, N) ints below L
-            M ways of putting the patches into L groups.
+            M ways to put the patches into L groups.
         keep : (S, L)
             Groups of each part.
         """
@@ -90,10 +90,10 @@ class Slopes(Protocol):
     """Derivatives of a model's outputs by the features of each patch."""
 
     def value(self, path: Path, alpha: float) -> Floats:
-        """Return the logits (C,) at `alpha` of the way."""
+        """Return the logits (C,) at `alpha` on the path."""
 
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
-        """Return (N, K) float64: by how much f grows at `alpha` of the way as row i alone goes on, x_i - x'_i long."""
+        """Return (N, K) float64: the derivative of f at `alpha` on the path as only row i moves, along x_i - x'_i."""
 
 
 def others(n: int, rows: Ints) -> Ints:
@@ -109,16 +109,16 @@ def kept_rows(labels: Ints, keep: Bools) -> Ints:
 
 
 def best_in_groups(rank: Ints, labels: Ints, keep: Bools) -> Ints:
-    """Return the least `rank` (N,) among the patches of each part, (S,); `labels` (N,), `keep` (S, L)."""
+    """Return the smallest `rank` (N,) among the patches of each part, (S,); `labels` (N,), `keep` (S, L)."""
     best = np.full(keep.shape[1], len(rank))
     np.minimum.at(best, labels, rank)
     return np.asarray(np.where(keep, best, len(rank)).min(axis=1), np.int64)
 
 
 def ranks(values: Floats) -> tuple[Ints, Ints]:
-    """Return the order of `values` (N,), largest first, ties in file order, and the place of each in it.
+    """Return the order of `values` (N,), largest first, ties in file order, and the position of each value in it.
 
-    NaN comes first, as in the networks' own maximum: it is never passed over.
+    NaN comes first, as in the networks' own maximum, so that it is never overlooked.
     """
     order = np.argsort(np.where(np.isnan(values), -np.inf, -values), kind="stable")
     rank = np.empty(len(order), np.int64)
@@ -127,4 +127,4 @@ def ranks(values: Floats) -> tuple[Ints, Ints]:
 
 
 class Form(Answers, Slopes, Protocol):
-    """A closed form of a model: parts of the bag and derivatives, both from a pass or two."""
+    """A closed form of a model: parts of the bag and derivatives, both from one or two passes."""

@@ -1,4 +1,4 @@
-"""Models without a closed form: each part of the bag takes a forward, each derivative a pass back through the model."""
+"""Models without a closed form: each part of the bag takes a forward, each derivative a backward pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ Forward: TypeAlias = Callable[[Rows], Tensor]
 
 @dataclass
 class ByForwards:
-    """A model asked part by part; see `Answers`.
+    """Evaluates a model part by part; see `Answers`.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class ByForwards:
         return made.reshape(len(labels), parts, -1)
 
     def _each(self, count: int, part: Callable[[int], Ints], watch: Watch) -> Floats:
-        """Return the logits (count, C) of parts, going on where an earlier call was stopped."""
+        """Return the logits (count, C) of parts, resuming where an earlier call was stopped."""
         made = np.full((count, len(self._full)), np.nan)
         first = 0
         if (earlier := watch.load(watch.what)) is not None and earlier["logits"].shape == made.shape:
@@ -86,14 +86,14 @@ class ByForwards:
 
 @dataclass(frozen=True)
 class WholeSlopes:
-    """Derivatives by a pass back through the whole model, which holds everything it computed on the way.
+    """Derivatives by a backward pass through the whole model, which keeps all its intermediate results.
 
     Attributes
     ----------
     forward : Forward
-        Without gradients.
+        Runs without gradients.
     differentiable : (N, D) tensor -> (C,) tensor
-        With gradients.
+        Runs with gradients.
     title : str
         The model's name, for messages.
     """
@@ -103,11 +103,11 @@ class WholeSlopes:
     title: str = "the model"
 
     def value(self, path: Path, alpha: float) -> Floats:
-        """Return the logits (C,) at `alpha` of the way."""
+        """Return the logits (C,) at `alpha` on the path."""
         return wide(self.forward(path.at(alpha)))
 
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
-        """Return (N, K) derivatives along the way: a forward, and a pass back for each target."""
+        """Return (N, K) derivatives along the path: one forward, and one backward pass per target."""
         here = path.at(alpha)
         n = len(here)
         x = here.part(0, n).clone().requires_grad_()
@@ -126,7 +126,7 @@ class WholeSlopes:
 
 
 def saved_bytes(differentiable: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Return what a forward of `x` keeps for its pass back, each piece of memory counted once."""
+    """Return the bytes that a forward of `x` keeps for its backward pass, each piece of memory counted once."""
     seen: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -142,9 +142,9 @@ def saved_bytes(differentiable: Callable[[Tensor], Tensor], x: Tensor) -> int:
 
 
 def grown(sizes: tuple[int, int, int], bytes_at: tuple[int, int, int], n: int) -> int:
-    """Return what three sizes foretell for `n` patches: a straight line, or the parabola through them.
+    """Return the bytes predicted from three sizes for `n` patches: by a straight line, or the parabola through them.
 
-    Padding makes the line uneven: less than a quarter more a patch at the larger sizes is not a bend.
+    Padding makes the line uneven, so an increase of less than a quarter per patch at the larger sizes is no curvature.
     """
     a, b, c = sizes
     fa, fb, fc = bytes_at

@@ -1,11 +1,11 @@
-"""Pooling by likeness to each class's critical patch (dsmil): removing that patch changes everyone's attention.
+"""Pooling by similarity to each class's critical patch (dsmil): removing that patch changes all attention.
 
     c = classify(h);  i*(k) = argmax_i c_ik;  a_ik = h_i . u_k + b_k,  (u_k, b_k) = direction(h_i*(k))
     logits = head(sum_i softmax(a_k)_i h_i) + adds max_i c_i
 
-A part of the bag without the critical patch of a class has another one. Parts made of groups take, for each class, the
-attention that their own critical patch makes, all in one pass. The bag without one critical patch is summed as the bag
-is pooled.
+A part of the bag without a class's critical patch has another critical patch. Parts made of groups use, for each
+class, the attention of their own critical patch, all in one pass. The bag without one critical patch is summed while
+the whole bag is pooled.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,14 +27,14 @@ from mil_heatmaps.explain.watch import SILENT, Watch
 
 _UNDERFLOW = 1e-200
 _FIRST = np.array([[True, False]])
-"""Parts that keep the first of two groups."""
+"""Selects parts that keep the first of two groups."""
 _AT_ONCE = 8
-"""Sets that hold a critical patch, summed in one pass."""
+"""Sets with a critical patch that are summed in one pass."""
 
 
 @dataclass(frozen=True)
 class _Pooling(VectorPooling):
-    """The bag's own pooling; the pass that pools adds the same rows to other sums too, with attention of their own."""
+    """Pooling of the whole bag; its pass also adds the same rows to other sums, each with its own attention."""
 
     beside: PartSums | None = None
     attend_beside: RowFunction = torch.zeros_like
@@ -53,21 +53,21 @@ class _Pooling(VectorPooling):
 
 @dataclass(frozen=True)
 class CriticalPooling:
-    """See the module.
+    """See the module docstring.
 
     Attributes
     ----------
     rows : Rows
     embed : (n, D) -> (n, E)
     classify : (n, E) -> (n, C)
-        What is added to the logits of the patch for which it is largest.
+        Output for each patch; a class's maximum, at its critical patch, is added to the logit of the class.
     direction : (m, E) -> (m, E), (m,)
-        Of critical patches: u and b.
+        u and b of critical patches.
     head : (..., C, E) float64 -> (..., C) float64
     first : Straight, optional
         See `VectorPooling`.
     adds : float
-        How much of what the classifier says of the critical patches is added to the logits; 0 for DSMIL's own form.
+        Factor of these maxima in the logits; 0 for DSMIL's own form.
     """
 
     rows: Rows
@@ -85,12 +85,12 @@ class CriticalPooling:
 
     @property
     def forwards(self) -> int:
-        """None: the few forwards for critical patches are part of the exact form."""
+        """0: the few forwards for critical patches are part of the exact form."""
         return 0
 
     @cached_property
     def _instances(self) -> Floats:
-        """What the classifier says of each patch, (N, C)."""
+        """The classifier's output for each patch, (N, C)."""
         return collect(len(self), ((where, [self.classify(self.embed(x))]) for where, x in self.rows.chunks()))[0]
 
     @cached_property
@@ -104,7 +104,7 @@ class CriticalPooling:
 
     @cached_property
     def _pooling(self) -> _Pooling:
-        """The bag with the attention that its own critical patches make."""
+        """The bag with the attention of its own critical patches."""
         own = self._attend(self._critical)
         if self._lonely is None:
             return _Pooling(self.rows, self.embed, own, self.head, self.first)
@@ -143,11 +143,11 @@ class CriticalPooling:
         return replace(self, rows=self.rows.choose(index)).full()
 
     def alone(self, watch: Watch = SILENT) -> Floats:
-        """Return the logits (N, C) of each patch, which is then the critical one."""
+        """Return the logits (N, C) of each patch, which is then the critical patch."""
         return np.asarray(self._pooling.alone(watch) + self.adds * self._instances)
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
-        """Return the logits (S, C); of sets that hold a critical patch and others some take a pass together."""
+        """Return the logits (S, C); several of the sets that hold a critical patch and others share a pass."""
         logits = np.asarray(self._pooling.without(sets, watch) + self.adds * self._instances.max(axis=0))
         lost = np.add.reduceat(np.isin(sets.rows, self._critical).astype(np.int64), sets.starts[:-1])
         sizes = np.diff(sets.starts)
@@ -196,11 +196,11 @@ class CriticalPooling:
             yield where, self.embed(x)
 
     def value(self, path: Path, alpha: float) -> Floats:
-        """Return the logits (C,) at `alpha` of the way."""
+        """Return the logits (C,) at `alpha` on the path."""
         return replace(self, rows=path.at(alpha)).full()
 
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
-        """Return (N, K) derivatives along the way. A critical patch moves everyone's attention with it."""
+        """Return (N, K) derivatives along the path. Moving a critical patch changes the attention of all patches."""
         here = replace(self, rows=path.at(alpha))
         critical, whole = here._critical, here._pooling.pooled[0]
         best = self.adds * here._instances.max(axis=0)
@@ -218,14 +218,14 @@ class CriticalPooling:
         return made
 
     def _critical_moves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return u (1, E) and what the classifier says (1, C) of a critical patch."""
+        """Return u (1, E) and the classifier's output (1, C) of a critical patch."""
         h = self.embed(x)
         return self.direction(h)[0], self.classify(h)
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """Parts (m, s) of a bag, as in `PartSums`, with their critical patches (M, S, C) and the attention these make."""
+    """Parts (m, s) of a bag, as in `PartSums`, with their critical patches (M, S, C) and the resulting attention."""
 
     labels: Ints
     keep: Bools

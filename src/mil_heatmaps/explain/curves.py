@@ -1,4 +1,4 @@
-"""Deletion and insertion curves: what a model says while patches are removed in the order of a map."""
+"""Deletion and insertion curves: a model's output while patches are removed in the order of a map."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from mil_heatmaps.explain.watch import SILENT, Watch
 
 
 def ladder(n: int, steps: int) -> Ints:
-    """Return how many of n patches are removed at each step, rising from 0: floor(j n / steps + 1/2), below n."""
+    """Return how many of n patches are removed at each step, ascending from 0: floor(j n / steps + 1/2), below n."""
     rungs = np.unique((2 * np.arange(steps) * n + steps) // (2 * steps))
     return np.asarray(rungs[rungs < n], np.int64)
 
 
 def random_orders(n: int, count: int, seed: int) -> Ints:
-    """Return (count, n) orders of n patches, one after another from one generator."""
+    """Return (count, n) random orders of n patches, all from one generator."""
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(n) for _ in range(count)]).astype(np.int64)
 
@@ -28,9 +28,9 @@ class Curves:
     Attributes
     ----------
     removed : (J,) int64
-        How many patches are gone at each point, from 0.
+        How many patches are removed at each point, from 0.
     morf, lerf : (M, J, C) float64
-        Without the first, and without the last of each order.
+        Logits without the first, and without the last patches of each order.
     """
 
     removed: Ints
@@ -48,7 +48,7 @@ def measure_curves(answers: Answers, orders: Ints, removed: Ints, watch: Watch =
 
     Parameters
     ----------
-    removed : (J,) rising ints from 0, below n
+    removed : (J,) ascending ints from 0, below n
     """
     count, n = orders.shape
     inner = removed[1:]
@@ -72,7 +72,7 @@ def _used(labels: Ints, keep: Bools) -> Bools:
 
 
 def area_under(f: Floats, removed: Ints, n: int) -> Floats:
-    """Return the trapezoid of f (..., J) over the removed share, divided by the last share: a mean of f."""
+    """Return the trapezoid of f (..., J) over the removed share, divided by the last share: the mean of f."""
     share = removed / n
     if len(removed) < 2:
         return np.asarray(f[..., 0])

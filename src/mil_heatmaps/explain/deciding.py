@@ -16,13 +16,13 @@ from mil_heatmaps.explain.watch import SILENT, Watch
 
 @dataclass(frozen=True)
 class Deciding:
-    """``logits = z_j``, j the patch for which `convinces` is largest, the first of equals.
+    """``logits = z_j``, where j is the patch with the largest `convinces`, the first in a tie.
 
     Attributes
     ----------
     rows : Rows
     logits : (n, D) -> (n, C)
-        Of patches alone.
+        Of single patches.
     convinces : (n, C) -> (n,)
     """
 
@@ -38,7 +38,7 @@ class Deciding:
 
     @cached_property
     def _alone(self) -> tuple[Floats, Ints, Ints]:
-        """Logits (N, C), the order of conviction, and the place of each patch in it."""
+        """Logits (N, C), patches in order of conviction, and the position of each patch in that order."""
         made = ((where, self.logits(x)) for where, x in self.rows.chunks())
         logits, values = collect(len(self), ((where, [z, self.convinces(z)]) for where, z in made))
         return logits, *ranks(values)
@@ -49,7 +49,7 @@ class Deciding:
         return np.asarray(logits[order[0]])
 
     def of(self, index: Ints) -> Floats:
-        """Return the logits (C,) of the one among `index` that decides."""
+        """Return the logits (C,) of the deciding patch among `index`."""
         logits, order, rank = self._alone
         return np.asarray(logits[order[rank[index].min()]])
 
@@ -58,7 +58,7 @@ class Deciding:
         return self._alone[0]
 
     def without(self, sets: Sets, watch: Watch = SILENT) -> Floats:
-        """Return the logits (S, C): the bag's, unless the deciding patch goes."""
+        """Return the logits (S, C): those of the bag, unless the deciding patch is removed."""
         rank = self._alone[2]
         made = np.repeat(self.full()[None], len(sets), axis=0)
         lost = np.minimum.reduceat(rank[sets.rows], sets.starts[:-1]) == 0
@@ -73,11 +73,11 @@ class Deciding:
         return np.stack([logits[order[best_in_groups(rank, mine, keep)]] for mine in labels])
 
     def value(self, path: Path, alpha: float) -> Floats:
-        """Return the logits (C,) at `alpha` of the way."""
+        """Return the logits (C,) at `alpha` on the path."""
         return replace(self, rows=path.at(alpha)).full()
 
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
-        """Return (N, K): zero but for the patch that decides at `alpha`."""
+        """Return (N, K): zero except for the patch that decides at `alpha`."""
         here = replace(self, rows=path.at(alpha))
         logits, order, _ = here._alone
         row = int(order[0])

@@ -1,4 +1,4 @@
-"""What a score would cost, said before it is begun."""
+"""The cost of a score, estimated before it starts."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from mil_heatmaps.words import time_words
 
 @dataclass(frozen=True)
 class Cost:
-    """What one score takes.
+    """The cost of one score.
 
     Attributes
     ----------
     score : str
     forwards : int
-        Forwards of (parts of) the bag at most, derivatives included; 0 where sums over the bag do.
+        Maximum number of forwards of (parts of) the bag, derivatives included; 0 where sums over the bag suffice.
     passes : int
-        Of what sums over the bag do: as long as about so many forwards.
+        Cost of sums over the bag, as the number of forwards that would take roughly as long.
     least : int or None
-        Of a score whose steps are doubled until it adds up: those it takes at least.
+        Minimum number of forwards of a score whose steps are doubled until it adds up.
     """
 
     score: str
@@ -44,10 +44,10 @@ class Cost:
         return f"{self.forwards:,} forward pass{'es' * (self.forwards > 1)}"
 
     def with_time(self, seconds_each: float) -> str:
-        """Return the cost in words, with the time of so many forwards of the bag."""
+        """Return the cost in words, with the time if one forward of the bag takes `seconds_each`."""
         if not self.forwards:
             return self.words
-        if self.score == "single":  # whose time a forward of the slide does not tell
+        if self.score == "single":  # a forward of the whole slide does not predict its time
             return f"{self.words}, of one patch each"
         least = "" if self.least in (None, self.forwards) else f"{time_words((self.least or 0) * seconds_each)} to "
         return f"{self.words}, about {least}{time_words(self.forwards * seconds_each)}"
@@ -61,7 +61,7 @@ def cost_of(score: str, n: int, settings: Settings, *, passes: int | None, windo
     passes : int or None
         See `Answers`.
     windows : int, optional
-        Of occlusion; guessed from `n` when None.
+        Number of windows for occlusion; estimated from `n` when None.
     """
     if score == "gradient_x_input":
         return Cost(score, 1)
@@ -78,12 +78,12 @@ def cost_of(score: str, n: int, settings: Settings, *, passes: int | None, windo
 
 
 def check_cost(cost: Cost, settings: Settings, seconds_each: float | None) -> None:
-    """Raise a `ModelError` for a score that takes more forwards than allowed; `single` always may.
+    """Raise a `ModelError` for a score that needs more forwards than allowed; `single` is always allowed.
 
     Parameters
     ----------
     seconds_each : float or None
-        What one forward of the bag took; None where none was run.
+        Seconds that one forward of the bag took; None where none was run.
     """
     if cost.score == "single" or cost.forwards <= settings.max_forwards:
         return
@@ -102,7 +102,7 @@ def check_cost(cost: Cost, settings: Settings, seconds_each: float | None) -> No
 
 
 def choose_window(lattice: Lattice, settings: Settings, *, exact: bool) -> tuple[int, int]:
-    """Return (window, stride) of occlusion: as given, or the smallest of 4, 8, 16, ... whose windows are allowed."""
+    """Return (window, stride) of occlusion: as given, or the smallest of 4, 8, 16, ... within the allowed cost."""
     if settings.window != "auto":
         return settings.window, settings.stride or max(1, settings.window // 2)
     widest = 2 * int(max(lattice.columns.max(), lattice.rows.max())) + 4
@@ -118,7 +118,7 @@ def choose_window(lattice: Lattice, settings: Settings, *, exact: bool) -> tuple
 
 
 def check_window(window: int, stride: int) -> None:
-    """Raise a `ModelError` for a window that is no multiple of its stride."""
+    """Raise a `ModelError` for a window that is not a multiple of its stride."""
     if window % stride:
         choices = ", ".join(map(str, np.flatnonzero([d and window % d == 0 for d in range(window + 1)])))
         raise ModelError(f"window {window} is no multiple of stride {stride}; choose a stride of {choices}")

@@ -12,12 +12,12 @@ from mil_heatmaps.explain.outputs import Outputs
 from mil_heatmaps.explain.rows import Floats, Ints
 
 MOST_FORWARDS = 12
-"""Of a bisection between two points of the ladder."""
+"""Maximum number of forwards of a bisection between two points of the ladder."""
 
 ENOUGH = 0.9
 
 AreaOf = Callable[[Ints], float | None]
-"""Patches -> the area in mm² that they cover, None where it is not known."""
+"""Patches -> the area in mm² that they cover, None where it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Found:
     ----------
     patches : ints, most relevant first
     numbers : dict
-        As in the JSON.
+        As in the JSON document.
     """
 
     patches: Ints
@@ -50,11 +50,11 @@ def evidence_sets(
     probability : Outputs
         The target's probability, one column.
     order : (n,) ints
-        Of the scored patches, most relevant first.
+        Scored patches, most relevant first.
     counts : (J,) rising ints
-        Points of the ladder: how many of the first are kept.
+        Points of the ladder: how many of the first patches are kept.
     logits : (J, C)
-        Of the first `counts` alone.
+        Logits of the first `counts` patches alone.
     """
     full = answers.full()
     p_full = float(probability.of(full)[0])
@@ -90,9 +90,9 @@ def evidence_sets(
 
 
 def least_that_holds(counts: Ints, good: list[bool], holds: Callable[[int], bool]) -> int | None:
-    """Return the least k from which `holds` is true at every point of the ladder, refined by bisection.
+    """Return the smallest k from which `holds` is true at every point of the ladder, refined by bisection.
 
-    Between the last point that fails, or none, and the first that holds: at most `MOST_FORWARDS` questions.
+    Bisects between the last point that fails, if any, and the first that holds: at most `MOST_FORWARDS` calls.
     """
     if not good or not good[-1]:
         return None
@@ -108,21 +108,21 @@ def least_that_holds(counts: Ints, good: list[bool], holds: Callable[[int], bool
 
 
 def area_mm2(corners_l0: Ints, size_l0: tuple[int, int], mpp: float) -> float:
-    """Return the area that patches of `size_l0` (width, height) cover, counted once where they overlap.
+    """Return the area in mm² that patches of `size_l0` (width, height) cover; overlaps count once.
 
     Parameters
     ----------
     corners_l0 : (n, 2) ints
-        x, y of level-0 pixels.
+        x, y in level-0 pixels.
     mpp : float
-        Micrometres a level-0 pixel.
+        Micrometres per level-0 pixel.
     """
     width, height = size_l0
     order = np.argsort(corners_l0[:, 1], kind="stable")
     x, y = corners_l0[order, 0], corners_l0[order, 1]
     edges = np.unique(np.concatenate([y, y + height]))
     pixels = 0.0
-    for top, bottom in pairwise(edges):  # strips between which nothing begins or ends
+    for top, bottom in pairwise(edges):  # strips within which no patch begins or ends
         inside = np.sort(x[np.searchsorted(y, top - height, "right") : np.searchsorted(y, top, "right")])
         if len(inside):
             pixels += float(bottom - top) * (width + np.minimum(width, np.diff(inside)).sum())

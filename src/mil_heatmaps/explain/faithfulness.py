@@ -1,4 +1,4 @@
-"""How faithful maps are: what a model says while patches go in the order of each map, and in random orders."""
+"""How faithful maps are: a model's output while patches are removed in the order of each map and in random orders."""
 
 import time
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """What was measured of one slide.
+    """The measured faithfulness of one slide.
 
     Attributes
     ----------
     document : dict
-        The JSON of the specification, without the slide's own fields.
+        The JSON document of the specification, without the slide's own fields.
     evidence : map -> set -> patches
-        Of the evidence sets that exist, most relevant first.
+        Patches of the existing evidence sets, most relevant first.
     """
 
     document: dict[str, Any]
@@ -47,11 +47,11 @@ class Faithfulness:
         return self.document
 
     def sentence(self, name: str) -> str:
-        """Return what is said of the map `name`."""
+        """Return the sentence about the map `name`."""
         return str(self.document["maps"][name]["foot"])
 
     def method(self, name: str) -> str:
-        """Return how the map was measured, one line; empty where it was not."""
+        """Return in one line how the map was measured; empty where it was not."""
         return str(self.document["maps"][name].get("method", ""))
 
 
@@ -76,13 +76,13 @@ def measure(
     maps : name -> (N,) numbers
         Larger is more relevant; patches with NaN always stay.
     outputs, probability : Outputs
-        One column each: the output, and of a classification the probability, of the target.
+        One column each: the target's output and, for a classification, its probability.
     drawn : str, optional
-        The map that is drawn, the first when None: its sentence is the document's foot.
+        The map that is drawn; by default the first. Its sentence is the foot of the document.
     seconds_a_forward : float
-        Of the whole bag, for the estimate.
+        Time of one forward of the whole bag, for the estimate.
     remarks : name -> sentences
-        What else must be said of a map.
+        Further sentences about a map.
     """
     if drawn is not None and drawn not in maps:
         raise ModelError(f"the drawn map {drawn!r} is not among the maps to measure: {', '.join(maps) or 'none'}")
@@ -112,7 +112,7 @@ class _Measurement:
         orders = {name: most_relevant_first(np.asarray(values)) for name, values in maps.items()}
         entries = {name: self._status(np.asarray(maps[name]), len(order)) for name, order in orders.items()}
         wanted = [name for name, entry in entries.items() if entry["status"] == "measured"]
-        groups: dict[bytes, list[str]] = {}  # maps with a score on the same patches share their random orders
+        groups: dict[bytes, list[str]] = {}  # maps that score the same patches share their random orders
         for name in sorted(wanted, key=lambda name: -len(orders[name])):
             groups.setdefault(np.sort(orders[name]).tobytes(), []).append(name)
         seconds = self._estimate([len(orders[name]) for name in wanted], seconds_a_forward)
@@ -228,7 +228,7 @@ class _Measurement:
     def _evidence(self, order: Ints, curves: Curves) -> dict[str, Found | None]:
         n, removed = len(order), curves.removed
         counts, logits = (n - removed)[::-1], curves.lerf[0][::-1]
-        if n < len(self.answers):  # the curves keep patches without a score; alone means without them
+        if n < len(self.answers):  # the curves always keep unscored patches; evidence alone is measured without them
             logits = np.stack([self.answers.of(np.sort(order[:k])) for k in counts])
         if self.probability is None:
             return {}

@@ -1,4 +1,4 @@
-"""Faithfulness over a cohort: one row per slide and map, means with their intervals, and what they recommend."""
+"""Faithfulness over a cohort: one row per slide and map, means with intervals, and the recommended map."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ COLUMNS = (
     "random_top5_probability", "flip_at", "enough_at", "num_patches", "steps", "random_orders", "seed", "forwards",
     "seconds", "evidence_patches", "evidence_mm2", "evidence_complement", "status", "error",
 )  # fmt: skip
-"""Of ``faithfulness.csv``."""
+"""Columns of ``faithfulness.csv``."""
 
 FEWEST_SLIDES = 5
-"""Below it a cohort has counts only."""
+"""A cohort of fewer slides has counts only."""
 
 DRAWS = 10_000
 
 
 def csv_rows(slide_id: str, document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one row per map of one slide's document; None where there is no number."""
+    """Return one row per map of one slide's document; a missing number is None."""
     return [_row(slide_id, name, entry, document) for name, entry in document["maps"].items()]
 
 
 def failed_row(slide_id: str, error: str) -> dict[str, Any]:
-    """Return the row of a slide whose measuring failed."""
+    """Return the row of a slide whose measurement failed."""
     return dict.fromkeys(COLUMNS) | {"slide_id": slide_id, "status": "failed", "error": error}
 
 
@@ -66,17 +66,17 @@ class MapSummary:
     ----------
     score : str
     measured, better : int
-        Slides measured, and of them those better than random; cases, where a bag is one.
+        Number of slides measured, and of those better than random; of cases, where a bag is a case.
     apart : dict
-        Status -> slides that were not measured.
+        Status -> number of slides that were not measured.
     drawn : bool
-        On any slide.
+        Whether it is drawn on any slide.
     mean, low, high, median : float or None
-        Of the SRG, with the 95 % interval of the mean; None of fewer than `FEWEST_SLIDES`.
+        Mean and median SRG, with the 95 % interval of the mean; None with fewer than `FEWEST_SLIDES`.
     evidence_patches : float or None
         Median size of the set that keeps 0.9 of the probability.
     noun : str
-        What was measured: slide or case.
+        The unit of measurement: slide or case.
     """
 
     score: str
@@ -93,7 +93,7 @@ class MapSummary:
 
 
 def one_a_case(rows: Iterable[Mapping[str, Any]], cases: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """Return the rows of one slide of each case: where a bag is a case its slides all have the case's numbers."""
+    """Return the rows of one slide per case: where a bag is a case, all its slides have the same numbers."""
     kept: dict[tuple[str, Any], Mapping[str, Any]] = {}
     for row in rows:
         kept.setdefault((cases.get(row["slide_id"], f"/{row['slide_id']}"), row["score"]), row)
@@ -103,9 +103,9 @@ def one_a_case(rows: Iterable[Mapping[str, Any]], cases: Mapping[str, str]) -> l
 def summarise(
     rows: Iterable[Mapping[str, Any]], seed: int = 0, *, cases: Mapping[str, str] | None = None, noun: str = "slide"
 ) -> list[MapSummary]:
-    """Return each map's numbers over the cohort, the largest mean SRG first.
+    """Return each map's numbers over the cohort, largest mean SRG first.
 
-    Slides that `cases` puts together are drawn together for intervals; `noun` says what a row is of.
+    Slides of one case in `cases` are drawn together for intervals; `noun` says what a row stands for.
     """
     by_map: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -140,9 +140,9 @@ def _summary(
 def bootstrap_interval(
     values: np.typing.NDArray[np.float64], seed: int, together: Sequence[str] | None = None
 ) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean over `DRAWS` draws of as many slides.
+    """Return the 95 % percentile interval of the mean over `DRAWS` draws of as many slides as there are.
 
-    With the case of each slide in `together` cases are drawn, each with all of its slides.
+    With the case of each slide in `together`, cases are drawn, each with all of its slides.
     """
     rng = np.random.default_rng(seed)
     if together is None:
@@ -157,7 +157,7 @@ def bootstrap_interval(
 
 
 def recommendation(summaries: Sequence[MapSummary], *, drawable: bool = True) -> str | None:
-    """Return which map explains the model best, beside the drawn one; None where too little was measured.
+    """Return which map explains the model best, compared with the drawn one; None where too little was measured.
 
     With `drawable` it also says how to draw it.
     """

@@ -1,4 +1,4 @@
-"""How much is measured of a map's faithfulness, and what that costs."""
+"""How much of a map's faithfulness is measured, and what the measurement costs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,9 +17,9 @@ class Plan:
     Attributes
     ----------
     steps, random_orders : int or None
-        The level's when None.
+        None: as the level sets them.
     max_minutes : float
-        Of the level ``quick``: a longer measurement is not begun.
+        Limit of the level ``quick``: a longer measurement is not started.
     """
 
     level: Literal["quick", "full"] = "quick"
@@ -42,17 +42,17 @@ class Plan:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Steps of the ladder, and random orders."""
+        """Number of steps of the ladder, and of random orders."""
         steps, orders = LEVELS[self.level]
         return self.steps or steps, self.random_orders or orders
 
 
 def forwards_needed(maps: int, plan: Plan, n: int) -> int:
-    """Return how many forwards the curves of so many maps of n patches take without a closed form."""
+    """Return how many forwards the curves of `maps` maps of n patches take without a closed form."""
     steps, orders = plan.size
     return 2 * (maps + orders) * (len(ladder(n, steps)) - 1)
 
 
 def top5(n: int) -> int:
-    """Return how many patches the top 5 % are."""
+    """Return the number of patches in the top 5 %."""
     return max(1, (n + 10) // 20)

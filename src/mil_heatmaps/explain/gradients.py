@@ -12,7 +12,7 @@ from mil_heatmaps.explain.rows import Floats, Rows
 from mil_heatmaps.explain.watch import SILENT, Watch
 
 TOLERANCE = 0.01
-"""How far the sum over a map may be from the difference it explains."""
+"""Largest allowed gap, as a share, between the sum over a map and the difference it explains."""
 
 
 def gradient_x_input(slopes: Slopes, rows: Rows, outputs: Outputs, watch: Watch = SILENT) -> Score:
@@ -25,9 +25,9 @@ def gradient_x_input(slopes: Slopes, rows: Rows, outputs: Outputs, watch: Watch 
 def integrated_gradients(
     slopes: Slopes, path: Path, outputs: Outputs, *, steps: int = 32, max_steps: int = 512, watch: Watch = SILENT
 ) -> Score:
-    """Return the gradients along the way from the baseline, by a Gauss-Legendre rule, times the way of each patch.
+    """Return the gradients along the path from the baseline, by a Gauss-Legendre rule, times each patch's displacement.
 
-    Steps are doubled up to `max_steps` until the map adds up to what it explains for every target.
+    Steps are doubled up to `max_steps` until the map adds up to the difference it explains for every target.
     """
     logits = np.stack([slopes.value(path, 1.0), slopes.value(path, 0.0)])
     difference = np.subtract(*outputs.of(logits))
@@ -47,9 +47,9 @@ def integrated_gradients(
 
 
 def incompleteness(values: Floats, difference: Floats) -> Floats:
-    """Return how far each column (N, K) is from adding up to its difference (K,), as a share.
+    """Return how far the sum of each column (N, K) is from its difference (K,), as a share.
 
-    Of the difference, or of a tenth of the sum of absolute values where that is more.
+    The share is of the difference, or of a tenth of the sum of absolute values if that is larger.
     """
     off = np.abs(values.sum(axis=0) - difference)
     scale = np.maximum(np.abs(difference), 0.1 * np.abs(values).sum(axis=0))
@@ -57,7 +57,7 @@ def incompleteness(values: Floats, difference: Floats) -> Floats:
 
 
 def steps_at_most(steps: int, max_steps: int) -> int:
-    """Return how many nodes are visited if doubling never suffices."""
+    """Return how many nodes are evaluated if doubling never suffices."""
     total = steps
     while steps < max_steps:
         steps = min(2 * steps, max_steps)
@@ -66,7 +66,7 @@ def steps_at_most(steps: int, max_steps: int) -> int:
 
 
 def _rule(slopes: Slopes, path: Path, outputs: Outputs, steps: int, watch: Watch) -> Floats:
-    """Return the sum over the nodes, going on where an earlier call was stopped."""
+    """Return the sum over the nodes, resuming where an earlier call was stopped."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     values = np.zeros((len(path.rows), len(outputs)))
     first = 0

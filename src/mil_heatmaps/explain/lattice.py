@@ -1,4 +1,4 @@
-"""Where patches lie on a slide's lattice, its windows and squares. Names ending ``_l0`` are level-0 pixels."""
+"""Positions of patches on a slide's lattice, its windows and squares. Names ending ``_l0`` are level-0 pixels."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Lattice:
     Attributes
     ----------
     columns, rows : (N,) int64
-        From 0.
+        Counted from 0.
     """
 
     columns: Ints
@@ -34,9 +34,9 @@ class Lattice:
         return len(self.columns)
 
     def windows(self, window: int, stride: int) -> Sets:
-        """Return the patches in each square of `window` x `window` cells, every `stride` cells, that holds any.
+        """Return the patches in each non-empty square of `window` x `window` cells, one square every `stride` cells.
 
-        The first begins at ``stride - window``, so that every cell lies in (window / stride)^2 of them.
+        The first starts at ``stride - window``, so that every cell lies in (window / stride)^2 squares.
         """
         times = window // stride
         if len(self) * times**2 > _MOST_PLACES:
@@ -59,9 +59,9 @@ class Lattice:
         return len(self.windows(window, stride))
 
     def squares(self, most: int) -> Ints:
-        """Return the group (N,) of each patch: squares of b x b cells, the least b that gives at most `most`."""
+        """Return the group (N,) of each patch: squares of b x b cells, b the smallest that gives at most `most`."""
         cells = len(np.unique(self._keys(1)))
-        side = max(1, int(np.sqrt(cells / most)))  # a square holds b x b cells at most
+        side = max(1, int(np.sqrt(cells / most)))  # a square holds at most b x b cells
         while len(np.unique(self._keys(side))) > most:
             side += 1
         return np.asarray(np.unique(self._keys(side), return_inverse=True)[1], np.int64)

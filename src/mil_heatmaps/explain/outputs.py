@@ -1,4 +1,4 @@
-"""What is explained: which number f of the model's outputs, for which targets."""
+"""The explained quantity: which number f of the model's outputs, for which targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from mil_heatmaps.explain.settings import OutputName, check_output, default_outp
 
 @dataclass(frozen=True)
 class Outputs:
-    """One number f a target, computed from the C outputs of a model.
+    """One number f per target, computed from the C outputs of a model.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class Outputs:
         ``log_odds``, ``logit``, ``probability``, ``value`` or ``risk``.
     task : Task
     index : K ints
-        Of the model's output that each target is; -1 for the risk, which is made of all.
+        The model's output for each target; -1 for the risk, which is computed from all outputs.
     targets : K str
-        Their names.
+        Names of the targets.
     independent : bool
-        Whether each class of a classification has a sigmoid of its own; the largest is still the predicted one.
+        Whether each class of a classification has a sigmoid of its own; the class with the largest is still predicted.
     """
 
     name: OutputName
@@ -46,7 +46,7 @@ class Outputs:
             alone = logits[..., :1]
             return alone if logits.shape[-1] == 1 else -torch.sigmoid(-logits).cumprod(-1).sum(-1, keepdim=True)
         chosen = logits[..., list(self.index)]
-        lonely = self.independent or self.task == "multilabel" or logits.shape[-1] == 1  # log-odds are the logit
+        lonely = self.independent or self.task == "multilabel" or logits.shape[-1] == 1  # the log-odds equal the logit
         if self.name == "probability":
             return torch.sigmoid(chosen) if lonely else torch.softmax(logits, -1)[..., list(self.index)]
         if self.name != "log_odds" or lonely:
@@ -60,9 +60,9 @@ class Outputs:
         return values
 
     def decided(self, logits: Floats) -> Ints:
-        """Return what the model decides (...,) by logits (..., C): the class, or the side of 0 of a single logit.
+        """Return the model's decision (...,) for logits (..., C): the class, or the sign of a single logit.
 
-        Of labels that do not exclude each other it is whether the first target holds.
+        For labels that do not exclude each other, it is whether the first target holds.
         """
         if self.task == "multilabel":
             logits = logits[..., list(self.index[:1])]
@@ -78,8 +78,8 @@ class Outputs:
 
 
 def output_names(count: int, task: Task) -> tuple[str, ...]:
-    """Return what outputs without names are called: ``class 0`` ..., ``output 0`` ... or ``interval 0`` ...; the only
-    one of a regression ``output``, of a survival model ``risk``.
+    """Return names for unnamed outputs: ``class 0`` ..., ``output 0`` ... or ``interval 0`` ...; a single output is
+    ``output`` for regression and ``risk`` for survival.
     """
     if count == 1 and task != "classification":
         return ("risk" if task == "survival" else "output",)
@@ -96,12 +96,12 @@ def choose_outputs(
     targets: Any = "all",
     independent: bool = False,
 ) -> Outputs:
-    """Return what is explained of a model that gave `logits` (C,) for the whole bag.
+    """Return what to explain of a model that returned `logits` (C,) for the whole bag.
 
     Parameters
     ----------
     names : C str
-        Of the model's outputs.
+        Names of the model's outputs.
     targets : "all", "predicted", a name, a number, or a list of names and numbers
         ``predicted`` is the largest logit of a classification or of labels, the first output of a regression.
     independent : bool
@@ -110,7 +110,7 @@ def choose_outputs(
     Raises
     ------
     ModelError
-        An output or a target that there is not, with those there are.
+        There is no such output or target; the message lists those there are.
     """
     check_output(output, task)
     name: OutputName = default_output(task) if output == "auto" else output  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""The way from a baseline to a bag, and derivatives along it, forward and row by row, for all targets at once."""
+"""The path from a baseline to a bag, and derivatives along it, forward and row by row, for all targets at once."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from torch.overrides import TorchFunctionMode
 from mil_heatmaps.explain.rows import Rows
 
 RowFunctions: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
-"""Rows in, several results a row out; each row treated alone."""
+"""Rows in, several results per row out; each row is processed alone."""
 Pushed: TypeAlias = list[tuple[Tensor, Tensor]]
-"""Each result, and its derivative along the way."""
+"""Each result with its derivative along the path."""
 
-_DUAL: Any = forward_ad  # torch does not type it
+_DUAL: Any = forward_ad  # torch has no types for it
 
 
 @dataclass(frozen=True)
 class ShiftedRows(Rows):
-    """Rows part of the way from a baseline x' to the features x: x' + alpha (x - x'), all at the same `alpha`."""
+    """Rows part of the way from a baseline x' to the features x: x' + alpha (x - x'), with one `alpha` for all."""
 
     baseline: Tensor | None = None
     alpha: float = 1.0
@@ -37,20 +37,20 @@ class ShiftedRows(Rows):
 
 @dataclass(frozen=True)
 class Path:
-    """The straight way of all rows at once from a baseline to the bag.
+    """The straight path of all rows at once from a baseline to the bag.
 
     Attributes
     ----------
     rows : Rows
     baseline : (D,) tensor or None
-        What every row is at the start of the way; None for zeros.
+        The value of every row at the start of the path; None for zeros.
     """
 
     rows: Rows
     baseline: Tensor | None = None
 
     def at(self, alpha: float) -> Rows:
-        """Return the bag at `alpha` of the way."""
+        """Return the bag at `alpha` on the path."""
         rows = self.rows
         return ShiftedRows(rows.features, rows.device, rows.dtype, rows.places, self.baseline, alpha)
 
@@ -60,7 +60,7 @@ class Path:
         return x if self.baseline is None else x - self.baseline
 
     def push(self, function: RowFunctions, alpha: float) -> Iterator[tuple[slice, Pushed]]:
-        """Yield (where, results and derivatives) of `function` at `alpha`, a chunk of rows at a time."""
+        """Yield (where, results and derivatives) of `function` at `alpha`, one chunk of rows at a time."""
         for where, x in self.at(alpha).chunks():
             yield where, self._pushed(function, x, where.start, alpha)
 
@@ -81,7 +81,7 @@ class Path:
 class _Linear(TorchFunctionMode):
     """Linear layers of moving rows, at the cost of one product where torch's forward mode takes three.
 
-    The first layer's products of x' + alpha (x - x') and of x - x' are one; later layers take two.
+    In the first layer, the products of x' + alpha (x - x') and of x - x' are one product; later layers take two.
     """
 
     def __init__(self, moving: Tensor, direction: Tensor, alpha: float, baseline: Tensor | None) -> None:

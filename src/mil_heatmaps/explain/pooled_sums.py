@@ -1,4 +1,4 @@
-"""Sums of softmax-pooled rows over parts of a bag, chunk by chunk: never more than a chunk of rows is in memory."""
+"""Sums of softmax-pooled rows over parts of a bag, chunk by chunk: only one chunk of rows is in memory at a time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Weighed: TypeAlias = tuple[slice, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Pooled:
-    """Sums over a bag: ``sums_k = sum_i exp(a_ik - peak_k) h_i`` (K, E), ``totals_k`` of the weights (K,)."""
+    """Sums over a bag: ``sums_k = sum_i exp(a_ik - peak_k) h_i`` (K, E); ``totals_k``: sums of weights (K,)."""
 
     peaks: Floats
     totals: Floats
@@ -29,7 +29,7 @@ class Pooled:
         return np.asarray(self.sums / self.totals[:, None])
 
     def shares(self, raw: Floats) -> Floats:
-        """Return the softmax weights of rows with `raw` attention."""
+        """Return the softmax weights of rows with attention `raw`."""
         return np.asarray(np.exp(raw - self.peaks) / self.totals)
 
 
@@ -56,14 +56,14 @@ def pool(chunks: Iterable[Weighed], n: int) -> tuple[Pooled, Floats]:
 
 
 class PartSums:
-    """Sums over parts of a bag, added to a chunk of rows at a time.
+    """Sums over parts of a bag, accumulated one chunk of rows at a time.
 
     Parameters
     ----------
     labels : (M, N) ints, keep : (S, L)
         Part (m, s) has the rows i with keep[s, labels[m, i]].
     columns : (M, S, K) ints
-        Which column of the raw attention weighs branch k in part (m, s).
+        The column of the raw attention that weights branch k in part (m, s).
     """
 
     def __init__(self, labels: Ints, keep: Bools, columns: Ints) -> None:
@@ -89,12 +89,12 @@ class PartSums:
             self._sums[m] += wide(flat @ rows).reshape(self._sums[m].shape)
 
     def made(self) -> tuple[Floats, Floats]:
-        """Return sums (M, S, K, E) and totals (M, S, K), to the same unknown scale in each branch of a part."""
+        """Return sums (M, S, K, E) and totals (M, S, K), with a common unknown factor in each branch of a part."""
         return self._sums, self._totals
 
 
 def part_sums(chunks: Iterable[Weighed], labels: Ints, keep: Bools, columns: Ints) -> tuple[Floats, Floats]:
-    """Return `PartSums` of a bag, as `made`."""
+    """Return the `PartSums` of a bag, as `made` returns them."""
     parts = PartSums(labels, keep, columns)
     for where, h, raw in chunks:
         parts.add(where, h, raw)
@@ -102,9 +102,9 @@ def part_sums(chunks: Iterable[Weighed], labels: Ints, keep: Bools, columns: Int
 
 
 def set_sums(h: Tensor, weights: Floats, sets: Sets) -> tuple[Floats, Floats]:
-    """Return sums (S, K, E) and totals (S, K) of sets whose `rows` number the embedded rows `h` (n, E).
+    """Return sums (S, K, E) and totals (S, K) of sets whose `rows` are indices into the embedded rows `h` (n, E).
 
-    `weights` (n, K) are the rows' own.
+    `weights` (n, K) are the weights of these rows.
     """
     from scipy.sparse import csr_array
 

@@ -1,4 +1,4 @@
-"""What must be known of an explanation before it is believed, as notices: it travels with the slide's results."""
+"""What readers must know before they believe an explanation, as notices stored with the slide's results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def remarks(
     targets : K str
         Names of its columns.
     checks : mapping
-        What travels with it, one entry per column where it is a list.
+        The checks stored with it; a list has one entry per column.
     values : (N, K)
     """
     said = []

@@ -1,4 +1,4 @@
-"""Scores by taking patches away, or everything else: leave_one_out, single, occlusion, mask_regression."""
+"""Scores by removing patches, or all others: leave_one_out, single, occlusion, mask_regression."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +15,13 @@ from mil_heatmaps.explain.watch import SILENT, Watch
 
 @dataclass(frozen=True)
 class Score:
-    """A score of each patch and target, and the checks that travel with it.
+    """A score of each patch and target, with the checks stored beside it.
 
     Attributes
     ----------
     values : (N, K) float64
     checks : dict
-        Plain numbers and lists, fit for JSON.
+        Plain numbers and lists that JSON can hold.
     """
 
     values: Floats
@@ -29,7 +29,7 @@ class Score:
 
 
 def leave_one_out(answers: Answers, outputs: Outputs, watch: Watch = SILENT) -> Score:
-    """Return f(X) - f(X without i): what the prediction loses without the patch; NaN for a bag of one."""
+    """Return f(X) - f(X without i): what the prediction loses without the patch; NaN for a bag of one patch."""
     n = len(answers)
     if n == 1:
         return Score(np.full((1, len(outputs)), np.nan))
@@ -38,7 +38,7 @@ def leave_one_out(answers: Answers, outputs: Outputs, watch: Watch = SILENT) -> 
 
 
 def single(answers: Answers, outputs: Outputs, watch: Watch = SILENT) -> Score:
-    """Return f({x_i}): what the model says of the patch as a whole slide."""
+    """Return f({x_i}): the model's output for the patch as a whole slide."""
     return Score(outputs.of(answers.alone(watch)))
 
 
@@ -47,7 +47,7 @@ def occlusion(
 ) -> Score:
     """Return the mean of f(X) - f(X without W) over the windows W that contain the patch.
 
-    A window that holds the whole bag is skipped; a patch in none other has NaN.
+    A window that holds the whole bag is skipped; a patch in no other window is NaN.
     """
     n = len(answers)
     every = lattice.windows(window, stride)
@@ -74,19 +74,19 @@ def _chosen(sets: Sets, sizes: Ints, used: Ints) -> Sets:
 
 
 def patch_groups(n: int, most: int, lattice: Lattice | None) -> Ints:
-    """Return the group (N,) of each patch: its own, a square of the lattice, or a run in file order."""
+    """Return the group (N,) of each patch: one group per patch, per square of the lattice, or per run in file order."""
     if n <= most:
         return np.arange(n)
     return np.arange(n) * most // n if lattice is None else lattice.squares(most)
 
 
 def random_masks(masks: int, groups: int, seed: int) -> Bools:
-    """Return (masks, G) halves of the groups, each with its complement in the second half.
+    """Return (masks, G) random halves of the groups; the second half of the masks are the complements of the first.
 
     Raises
     ------
     ModelError
-        An odd number, or fewer than 2 G.
+        The number is odd, or below 2 G.
     """
     if masks % 2 or masks < 2 * groups:
         raise ModelError(
@@ -107,12 +107,12 @@ def mask_regression(
     seed: int = 0,
     watch: Watch = SILENT,
 ) -> Score:
-    """Return each patch's part of its group's weight in a linear surrogate over random halves of the bag.
+    """Return each patch's share of its group's weight in a linear surrogate over random halves of the bag.
 
     Parameters
     ----------
     labels : (N,) ints
-        The group of each patch, all of 0 ... G - 1.
+        The group of each patch; all of 0 ... G - 1 occur.
     """
     groups = int(labels.max()) + 1
     keep = random_masks(masks, groups, seed)

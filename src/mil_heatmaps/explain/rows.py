@@ -1,4 +1,4 @@
-"""The patches of one bag, handed out in chunks, or some of them, in the network's dtype and on its device."""
+"""The patches of one bag, all or some, returned in chunks in the network's dtype and on its device."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from torch import Tensor
 from mil_heatmaps.errors import ModelError
 
 CHUNK_ROWS = 4096
-"""Patches taken at a time: 24 MiB of 1536-wide float32."""
+"""Patches per chunk: 24 MiB of float32 with 1536 columns."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -20,7 +20,7 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 class ChosenRows:
-    """Some rows of features, which are copied only when a slice is asked for."""
+    """Some rows of features, copied only when a slice is read."""
 
     def __init__(self, features: Any, index: Ints) -> None:
         self._features, self._index = features, index
@@ -36,25 +36,25 @@ class ChosenRows:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the patches of a bag lie.
+    """The positions of the patches of a bag.
 
     Attributes
     ----------
     coords_l0 : (N, 2) int64
         Corners in level-0 pixels.
     coords_um : (N, 2) float64 or None
-        Corners in micrometres; None where the slide's resolution is not known.
+        Corners in micrometres; None where the slide's resolution is unknown.
     """
 
     coords_l0: Ints
     coords_um: Floats | None = None
 
     def choose(self, index: Ints | slice) -> "Places":
-        """Return the places of the patches `index`, in that order."""
+        """Return the positions of the patches `index`, in that order."""
         return Places(self.coords_l0[index], None if self.coords_um is None else self.coords_um[index])
 
     def in_um(self, title: str) -> Floats:
-        """Return corners (N, 2) in micrometres, which the model `title` takes; ModelError without a resolution."""
+        """Return corners (N, 2) in micrometres, which the model `title` needs; ModelError without a resolution."""
         if self.coords_um is None:
             raise ModelError(
                 f"{title} takes the places of patches in micrometres, and the slide's resolution (mpp) is not known: "
@@ -65,16 +65,16 @@ class Places:
 
 @dataclass(frozen=True)
 class Rows:
-    """The features (N, D) of a bag as a network sees them.
+    """The features (N, D) of a bag as a network receives them.
 
     Attributes
     ----------
     features : array, tensor or `ChosenRows` of shape (N, D)
-        As stored; a slice is widened and moved at a time.
+        As stored; converted and moved one slice at a time.
     device, dtype
         Of the network.
     places : Places, optional
-        For networks that ask where patches lie.
+        For networks that use patch positions.
     """
 
     features: Any
@@ -87,11 +87,11 @@ class Rows:
 
     @property
     def width(self) -> int:
-        """Numbers in a patch's feature vector."""
+        """Number of columns of the features."""
         return int(self.features.shape[1])
 
     def part(self, start: int, stop: int) -> Tensor:
-        """Return patches `start` up to `stop`, (stop - start, D), not to be written to."""
+        """Return patches `start` up to `stop`, (stop - start, D); do not write to them."""
         part = self.features[start:stop]
         if not isinstance(part, Tensor):
             part = torch.from_numpy(part if part.flags.writeable else np.array(part))
@@ -117,9 +117,9 @@ class Rows:
 
 
 def collect(n: int, pieces: Iterable[tuple[slice, Sequence[Tensor | Floats]]]) -> list[Floats]:
-    """Return arrays (n, ...) of what comes a chunk of rows at a time.
+    """Return arrays (n, ...) joined from chunks of rows.
 
-    They are made at the first chunk: small pieces kept between large temporaries would keep freed memory from use.
+    They are allocated at the first chunk: small pieces kept between large temporaries would block freed memory.
     """
     made: list[Floats] = []
     for where, parts in pieces:
@@ -130,5 +130,5 @@ def collect(n: int, pieces: Iterable[tuple[slice, Sequence[Tensor | Floats]]]) -
 
 
 def wide(values: Tensor) -> Floats:
-    """Return a tensor as a float64 array of its own shape."""
+    """Return a tensor as a float64 array of the same shape."""
     return values.detach().to("cpu", torch.float64).numpy()

@@ -1,4 +1,4 @@
-"""The six explanations of a bag, each after a look at what it costs."""
+"""The six explanations of a bag; the cost of each is checked before it starts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,18 +22,18 @@ from mil_heatmaps.explain.watch import SILENT, Watch
 
 @dataclass(frozen=True)
 class Asked:
-    """A model and a bag, ready for questions.
+    """A model and a bag, ready to be explained.
 
     Attributes
     ----------
     rows : Rows
     answers : Answers
     slopes : () -> Slopes
-        Raises a `ModelError` where the model gives no gradients, or they do not fit the memory.
+        Raises a `ModelError` where the model has no gradients, or they do not fit in memory.
     title : str
         The model's name, for messages.
     seconds : float or None
-        What one forward of the bag took; None where the first question takes it.
+        Time of one forward of the bag; None where the first call measures it.
     """
 
     rows: Rows
@@ -56,12 +56,12 @@ def explain_scores(
     Parameters
     ----------
     lattice : Lattice, optional
-        Needed by occlusion; mask_regression makes groups of squares with it, of runs without.
+        Needed by occlusion; mask_regression groups patches by its squares, or by runs without it.
 
     Raises
     ------
     ModelError
-        What a score needs is not there, or it takes more forwards than allowed: before any is begun.
+        A score's input is missing, or it takes more forwards than allowed; raised before any score starts.
     """
     with torch.no_grad():
         seconds = _one_forward(asked)
@@ -121,7 +121,7 @@ def _baseline(rows: Rows, settings: Settings) -> torch.Tensor | None:
 
 
 def _one_forward(asked: Asked) -> float:
-    """Return the seconds of one forward, after checking what it says."""
+    """Return the seconds of one forward, after checking its output."""
     start = time.perf_counter()
     first = asked.answers.full()
     seconds = time.perf_counter() - start
@@ -130,7 +130,7 @@ def _one_forward(asked: Asked) -> float:
 
 
 def check_finite(logits: Floats, title: str) -> None:
-    """Raise a `ModelError` if there are NaN or infinite numbers among the logits."""
+    """Raise a `ModelError` if any logit is NaN or infinite."""
     if bad := int((~np.isfinite(logits)).sum()):
         raise ModelError(
             f"the model {title} gave {bad} NaN or infinite values of {logits.size} in its logits; "
@@ -139,7 +139,7 @@ def check_finite(logits: Floats, title: str) -> None:
 
 
 def check_steady(first: Floats, second: Floats, title: str) -> None:
-    """Raise a `ModelError` for a model whose forward changes from call to call, beyond rounding."""
+    """Raise a `ModelError` for a model whose output changes from call to call, beyond rounding."""
     off = float(np.abs(first - second).max())
     if off > 1e-4 * max(1.0, float(np.abs(first).max())):
         raise ModelError(

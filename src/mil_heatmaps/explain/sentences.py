@@ -1,4 +1,4 @@
-"""What people read under a map: how far it can be believed, in people's numbers."""
+"""The sentences under a map: how far readers can believe it, in everyday numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,13 +15,13 @@ _OPENING = {
     "worse than random": "Worse than random on this slide: ",
 }
 _MAY_BE_ZERO = ("leave_one_out", "gradient_x_input", "integrated_gradients")
-"""Scores that are 0 for every patch but one where one patch alone makes the prediction."""
+"""Scores that are 0 for all patches but one, if that patch alone makes the prediction."""
 
 
 def quantity(target: str, task: str, output: str, *, chances: bool = True) -> str:
-    """Return what the numbers of a sentence are of: ``p(tumour)``, a regression's output, the risk.
+    """Return the name of the numbers in a sentence: ``p(tumour)``, a regression's output, the risk.
 
-    Without `chances` a class has no probability that follows from its logits (DSMIL's ``average``): its log-odds are
+    Without `chances`, no probability of a class follows from its logits (DSMIL's ``average``), and the log-odds are
     named.
     """
     if task in TASKS_WITH_CHANCES:
@@ -30,7 +30,7 @@ def quantity(target: str, task: str, output: str, *, chances: bool = True) -> st
 
 
 def number(value: float, *, chance: bool) -> str:
-    """Return a probability with two decimals, never called certain; any other number with four digits."""
+    """Return a probability with two decimals, never as certain; any other number with four digits."""
     if not chance:
         return number_words(value)
     text = f"{value:.2f}"
@@ -43,7 +43,7 @@ def verdict_sentence(found: Mapping[str, Any], full: Mapping[str, float], target
     Parameters
     ----------
     found : mapping
-        A map's entry of the JSON.
+        The map's entry in the JSON document.
     full : mapping
         The whole bag's numbers, by output.
     """
@@ -73,14 +73,14 @@ def _change(before: float, after: float, what: str, chances: bool) -> str:
 
 
 def not_measured_sentence(seconds: float | None) -> str:
-    """Return what is said where measuring was not begun: `seconds` it would take, None for no prediction."""
+    """Return the sentence where no measurement was started: `seconds` it would take, None without a prediction."""
     if seconds is None:
         return "Faithfulness not measured: there is no prediction."
     return f"Faithfulness not measured: about {time_words(seconds)} here; --faithfulness full does it."
 
 
 def method_line(found: Mapping[str, Any], random_srg: list[float], steps: int, output: str) -> str:
-    """Return how a map was measured, in small under the sentence; empty where it was not."""
+    """Return how a map was measured, for the small print below the sentence; empty where it was not."""
     if found["status"] != "measured":
         return ""
     reach = max(map(abs, random_srg), default=0.0)
@@ -90,7 +90,7 @@ def method_line(found: Mapping[str, Any], random_srg: list[float], steps: int, o
 
 
 def check_sentences(score: str, checks: Mapping[str, Any], target: int = 0) -> list[str]:
-    """Return what must be said beside a map of an explanation, of one column of it."""
+    """Return the sentences that must stand beside one column of an explanation's map."""
     said = []
     if score == "integrated_gradients" and checks and not checks["complete"][target]:
         said.append(f"The map adds up to within {100 * checks['residual'][target]:.2g} % only.")
@@ -102,7 +102,7 @@ def check_sentences(score: str, checks: Mapping[str, Any], target: int = 0) -> l
 
 
 def one_patch_sentence(score: str, values: npt.NDArray[np.floating]) -> list[str]:
-    """Return what must be said beside one column (N,) of an explanation that is 0 for every patch but one."""
+    """Return the sentence beside one column (N,) of an explanation that is 0 for all patches but one."""
     known = values[~np.isnan(values)]
     if score not in _MAY_BE_ZERO or len(known) < 2 or (known != 0).sum() != 1:
         return []

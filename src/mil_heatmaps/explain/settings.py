@@ -1,4 +1,4 @@
-"""What can be chosen of explanations, with the program's choices; `explanation_arguments` of a config, and `task`."""
+"""The settings of explanations with their defaults; `explanation_arguments` of a config, and `task`."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ EXPLANATIONS: Final[dict[str, str]] = {
     "occlusion": "what the prediction loses without a square of patches, mean over the squares that hold the patch",
     "mask_regression": "the patch's weight in a linear model of random halves of the slide",
 }
-"""Name of each score -> what it is, one phrase."""
+"""Name of each score -> a phrase that describes it."""
 
 
 OutputName = Literal["log_odds", "logit", "probability", "value", "risk"]
@@ -31,23 +31,23 @@ ALLOWED_OUTPUTS: Final[dict[Task, tuple[OutputName, ...]]] = {
     "regression": ("value", "logit"),
     "survival": ("risk", "logit"),
 }
-"""What can be explained of each task, the default first."""
+"""Outputs that can be explained for each task, the default first."""
 
 _USED: Final[dict[str, tuple[str, ...]]] = {
     "integrated_gradients": ("baseline", "steps", "max_steps"),
     "occlusion": ("window", "stride", "max_forwards"),
     "mask_regression": ("groups", "masks", "ridge", "seed"),
 }
-"""What a score depends on besides task and output; of `max_forwards` occlusion chooses its window."""
+"""The settings a score depends on besides task and output; occlusion chooses its window by `max_forwards`."""
 
 
 def default_output(task: Task) -> OutputName:
-    """Return what ``output: auto`` means."""
+    """Return the output that ``output: auto`` stands for."""
     return ALLOWED_OUTPUTS[task][0]
 
 
 def check_output(output: str, task: Task) -> None:
-    """Raise a `ModelError` for an output that models of a task do not have."""
+    """Raise a `ModelError` for an output that models of the task do not have."""
     allowed = ALLOWED_OUTPUTS[task]
     if output != "auto" and output not in allowed:
         raise ModelError(f"output {output!r} cannot be explained of a {task} model; choose from {['auto', *allowed]}")
@@ -60,20 +60,20 @@ def used_settings(score: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """See docs; each key as in the config.
+    """See docs; each key is as in the config.
 
     Attributes
     ----------
     output : str
         ``auto``, ``log_odds``, ``logit``, ``probability``, ``value`` or ``risk``.
     baseline : "zero", "mean", or D numbers
-        Where integrated gradients begin.
+        Start of integrated gradients.
     steps, max_steps : int
-        Nodes of the Gauss-Legendre rule; doubled up to the second until the map adds up.
+        Nodes of the Gauss-Legendre rule; doubled from the first up to the second until the map adds up.
     window, stride : int, cells of the lattice
-        Of occlusion; ``auto`` and None are chosen.
+        For occlusion; ``auto`` and None are chosen by the program.
     groups, masks, ridge, seed
-        Of mask regression.
+        For mask regression.
     max_forwards : int
         A score that needs more is refused before it starts.
     """
@@ -122,7 +122,7 @@ class Settings:
 
 
 def settings_from(given: Mapping[str, Any] | None) -> Settings:
-    """Return the settings that a mapping of some of them means; a `ModelError` lists those there are."""
+    """Return the settings for a mapping of some of them; a `ModelError` lists the valid ones."""
     known = [field.name for field in fields(Settings)]
     for key in given or {}:
         if key not in known:
@@ -133,7 +133,7 @@ def settings_from(given: Mapping[str, Any] | None) -> Settings:
 
 
 def baseline_numbers(baseline: Any, width: int) -> npt.NDArray[np.float64] | None:
-    """Return a baseline's own D numbers, None for ``zero`` and ``mean``."""
+    """Return the D numbers of a baseline; None for ``zero`` and ``mean``."""
     if isinstance(baseline, str):
         return None
     numbers = np.asarray(baseline, np.float64)
@@ -147,7 +147,7 @@ def baseline_numbers(baseline: Any, width: int) -> npt.NDArray[np.float64] | Non
 
 
 def plain_setting(value: Any) -> Any:
-    """Return a setting as JSON knows it; numbers of a baseline by their SHA-256."""
+    """Return a setting as a JSON value; the numbers of a baseline as their SHA-256."""
     if isinstance(value, np.ndarray | list | tuple):
         return hashlib.sha256(np.ascontiguousarray(value, np.float64).tobytes()).hexdigest()
     return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""The document of faithfulness where nothing, or not every map, could be measured: why, in words, and no number."""
+"""The faithfulness document where nothing, or not every map, could be measured: the reason in words, no numbers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -43,6 +43,6 @@ def failed_entry(error: str) -> dict[str, Any]:
 
 
 def not_measured_entry(reason: str) -> dict[str, Any]:
-    """Return a map's entry where there is nothing to measure it by."""
+    """Return a map's entry where it cannot be measured."""
     said = f"Faithfulness not measured: {one_line(reason)}."
     return {"drawn": False, "status": "not measured", "verdict": "not measured", "foot": said, "method": ""}

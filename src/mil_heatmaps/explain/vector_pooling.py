@@ -1,6 +1,6 @@
-"""Models that pool embedded rows by attention and then do something that is not linear: h_k = sum_i softmax(a_k)_i h_i.
+"""Models that pool embedded rows by attention, with a non-linear head on top: h_k = sum_i softmax(a_k)_i h_i.
 
-The pooled rows of any part of the bag follow from sums; only the head runs once a part, in float64.
+The pooled rows of any part of the bag follow from sums; only the head runs once per part, in float64.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,17 +28,17 @@ _UNDERFLOW = 1e-200
 
 @dataclass(frozen=True)
 class Straight:
-    """The first layer after pooling, where it is straight and takes each branch by itself.
+    """The first layer after pooling, where it is linear and processes each branch separately.
 
-    Done to a patch instead of to what is left without it, it takes the network's precision instead of float64; the
-    weights sum to 1, so that both are the same.
+    It can be applied to a single patch instead of to the rest without it, in the network's precision instead of
+    float64. The weights sum to 1, so both give the same.
 
     Attributes
     ----------
     of_rows : (n, E) -> (n, F)
     of_pooled : (..., K, E) float64 -> (..., K, F) float64
     rest : (..., K, F) float64 -> (..., C) float64
-        What comes after it.
+        The layers after it.
     """
 
     of_rows: RowFunction
@@ -48,7 +48,7 @@ class Straight:
 
 @dataclass(frozen=True)
 class VectorPooling:
-    """See the module.
+    """See the module docstring.
 
     Attributes
     ----------
@@ -57,9 +57,9 @@ class VectorPooling:
     attend : (n, E) -> (n, K)
         Raw attention.
     head : (..., K, E) float64 -> (..., C) float64
-        On the CPU.
+        Runs on the CPU.
     first : Straight, optional
-        Of the head, for its parts that lack or are a single patch.
+        First layer of the head, for parts that lack, or are, a single patch.
     """
 
     rows: Rows
@@ -84,7 +84,7 @@ class VectorPooling:
         return pool(self._weighed(), len(self))
 
     def logits_of(self, vectors: Floats, head: RowFunction | None = None) -> Floats:
-        """Return logits (S, C) of pooled rows (S, K, E), some at a time."""
+        """Return logits (S, C) of pooled rows (S, K, E), a batch at a time."""
         step, head = max(1, _BATCH_BYTES // (8 * vectors[0].size)), head or self.head
         parts = [head(torch.from_numpy(vectors[i : i + step])) for i in range(0, len(vectors), step)]
         return np.concatenate([wide(part) for part in parts])
@@ -98,7 +98,7 @@ class VectorPooling:
         return replace(self, rows=self.rows.choose(index)).full()
 
     def alone(self, watch: Watch = SILENT) -> Floats:
-        """Return the logits (N, C) of each patch: of its embedding in every branch."""
+        """Return the logits (N, C) of each patch, whose embedding is the pooled row of every branch."""
         branches, rest = self.pooled[1].shape[1], None if self.first is None else self.first.rest
         embedded = ((where, wide(self._lone_rows(self.embed(x)))[:, None]) for where, x in self.rows.chunks())
         return collect(
@@ -142,11 +142,11 @@ class VectorPooling:
         return logits
 
     def value(self, path: Path, alpha: float) -> Floats:
-        """Return the logits (C,) at `alpha` of the way."""
+        """Return the logits (C,) at `alpha` on the path."""
         return replace(self, rows=path.at(alpha)).full()
 
     def along(self, path: Path, alpha: float, outputs: Outputs) -> Floats:
-        """Return (N, K) derivatives along the way: one pass to pool, one for the slopes of all targets."""
+        """Return (N, K) derivatives along the path: one pass to pool, one for the slopes of all targets."""
         here = replace(self, rows=path.at(alpha))
         whole, _ = here.pooled
         pulls = head_slopes(self.head, whole.vectors, outputs)
@@ -176,7 +176,7 @@ def head_slopes(head: RowFunction, vectors: Floats, outputs: Outputs, more: Floa
 def row_slopes(
     pulls: Floats, vectors: Floats, shares: Floats, h: Floats, dh: Floats, da: Floats
 ) -> tuple[Floats, Floats]:
-    """Return what moving each row adds to f, (n, T), and by how much f follows its attention, (n, T, K).
+    """Return the change of f as each row moves, (n, T), and the derivative of f by its attention, (n, T, K).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a caller may see of a long score while it is made, and keep of it: how far it is, and its partial sums."""
+"""What a caller can see and save of a long score in progress: how far it is, and its partial sums."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 
 Partial: TypeAlias = Mapping[str, npt.NDArray[Any]]
-"""Arrays by name; among them ``done``, how many units of work they hold."""
+"""Arrays by name; ``done`` is the number of units of work they hold."""
 
 
 def _nothing(*_: Any) -> None:
@@ -17,21 +17,21 @@ def _nothing(*_: Any) -> None:
 
 @dataclass(frozen=True)
 class Watch:
-    """Callbacks of whoever waits. Each may raise to stop the work.
+    """Callbacks of the caller. Each may raise to stop the work.
 
     Attributes
     ----------
     tell : (what, done, total)
         After each unit of work: a forward, a step, or a pass.
     save : (name, partial)
-        About every `every_s` seconds, and when `tell` raises: what would be lost by a kill. The same call with `load`
-        returning it goes on from there, to the same bits.
+        About every `every_s` seconds, and when `tell` raises: the partial result. If `load` returns it to the same
+        call, the call resumes there and gives the same bits.
     load : name -> partial or None
     foresee : (costs, seconds)
-        Before any score is begun: what each takes, and what one forward of the bag took.
+        Before any score starts: the cost of each, and the time of one forward of the bag.
     every_s : float
     what : str
-        The score at work; names of partial results begin with it.
+        The score in progress; names of partial results begin with it.
     """
 
     tell: Callable[[str, int, int], None] = _nothing
@@ -46,26 +46,26 @@ class Watch:
         return replace(self, what=f"{self.what}/{what}" if self.what else what)
 
     def keep(self, total: int, partial: Callable[[], Partial]) -> "Keeper":
-        """Return what counts `total` units and saves `partial` from time to time."""
+        """Return a counter of `total` units that saves `partial` from time to time."""
         return Keeper(self, total, partial)
 
 
 class Keeper:
-    """Counts units of work, tells of each, and saves now and then, at the end of long work, and when it is stopped."""
+    """Counts units of work, reports each, and saves from time to time, at the end of long work, and when stopped."""
 
     def __init__(self, watch: Watch, total: int, partial: Callable[[], Partial]) -> None:
         self._watch, self._total, self._partial = watch, total, partial
         self._began = self._saved = time.monotonic()
 
     def done(self, count: int) -> None:
-        """Say that `count` units are done; those before `count` are in the partial result."""
+        """Report that `count` units are done; the partial result holds the units before `count`."""
         now, every_s = time.monotonic(), self._watch.every_s
-        # What took long is kept whole: another score of the same slide may be what is stopped.
+        # Long work is saved when complete: a stop may come during another score of the same slide.
         if now - self._saved >= every_s or (count == self._total and now - self._began >= every_s):
             self._save()
         try:
             self._watch.tell(self._watch.what, count, self._total)
-        except BaseException:  # whoever waits stops the work
+        except BaseException:  # the caller stops the work
             self._save()
             raise
 

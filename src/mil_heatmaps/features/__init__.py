@@ -1,1 +1,1 @@
-"""Patch features: TRIDENT, CLAM and .pt files in, `PatchFeatures` out."""
+"""Patch features: read from TRIDENT, CLAM and .pt files, returned as `PatchFeatures`."""

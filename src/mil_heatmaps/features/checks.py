@@ -1,4 +1,4 @@
-"""Turn what a file holds into patch features and coordinates that can be trusted, or say why they cannot."""
+"""Check the patch features and coordinates of a file: return valid ones, or say what is wrong."""
 
 from typing import Any
 
@@ -11,22 +11,22 @@ from mil_heatmaps.notices import Notice
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 _FARTHEST_L0 = 1 << 31
-"""No slide is wider; larger numbers are damage or another unit."""
+"""No slide is wider; larger numbers mean damage or another unit."""
 
 _GRID_SHARE, _GRID_PX, _GRID_ASKED = 32, 4, 2000
-"""Neighbours within this share of a patch, or so many pixels, are columns and rows; so many patches are asked."""
+"""Neighbours within this share of a patch, or this many pixels, suggest columns and rows; number of patches tested."""
 
 
 def clean_features(features: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:
-    """Return features (N, D), float16 or float32, all finite; no copy is made of an array that is so already.
+    """Return features (N, D), float16 or float32, all finite; an array that already is so is not copied.
 
-    A leading axis of 1 goes: (1, N, D) is how some public data sets are written. `patches`, the number of
-    coordinates, only sharpens the messages.
+    A leading axis of 1 is removed: some public data sets have (1, N, D). `patches`, the number of coordinates, only
+    makes the messages more precise.
 
     Raises
     ------
     FeatureError
-        One vector for the whole slide, another shape or type, no patch, NaN or infinite numbers.
+        The file has one vector for the whole slide, another shape or type, no patch, or NaN or infinite numbers.
     """
     check_feature_shape(features.shape, features.dtype, where, patches)
     features = features[0] if features.ndim == 3 else features
@@ -45,7 +45,7 @@ def clean_features(features: npt.NDArray[Any], where: str, patches: int | None =
 def check_feature_shape(
     shape: tuple[int, ...], dtype: Any, where: str, patches: int | None = None
 ) -> tuple[int, int]:
-    """Return (N, D) of a features array of this shape, without touching its numbers.
+    """Return (N, D) of a features array of this shape, without reading its numbers.
 
     Raises
     ------
@@ -71,17 +71,17 @@ def check_feature_shape(
 
 
 def _kind(dtype: Any) -> str:
-    """Return what numbers are called, such as int64; those that are none are text."""
+    """Return the name of a number type, such as int64; types that are not numbers are text."""
     return "text" if np.dtype(dtype).kind in "SUO" else str(dtype)
 
 
 def clean_coords(stored: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
-    """Return coordinates (N, 2) as int64; a leading axis of 1 goes, whole numbers stored as floats are taken.
+    """Return coordinates (N, 2) as int64; a leading axis of 1 is removed, whole numbers may be stored as floats.
 
     Raises
     ------
     FeatureError
-        No patch, another shape, fractions, NaN, or numbers no slide has.
+        There is no patch, another shape, fractions, NaN, or numbers that no slide has.
     """
     coords_l0 = stored[0] if stored.ndim == 3 and stored.shape[0] == 1 else stored
     if coords_l0.size == 0:
@@ -124,22 +124,22 @@ def refuse_grid_positions(
     Parameters
     ----------
     size_l0 : (width, height), optional
-        Size of a patch as it is said; where it is not, neighbours within 4 pixels count.
+        Stated size of a patch; without it, neighbours within 4 pixels count.
     step_l0 : (x, y), optional
-        The step that the file states: patches may be that near.
+        The step that the file states: patches may be this close.
 
     Raises
     ------
     FeatureError
-        Names what they look like, and where.
+        Says what the coordinates look like, and where.
     """
     near = _GRID_PX if size_l0 is None else max(size_l0) / _GRID_SHARE
     if step_l0 is not None:
         near = min(near, min(step_l0) - 1)
     if near < 1 or len(coords_l0) < 2:
         return
-    # The exact answer takes a hundred times as long. Points that near mostly share a square four times as large, or,
-    # as shifting bits is cheaper than dividing, a little larger.
+    # The exact answer takes a hundred times as long. Points this close mostly share a square four times as large, or
+    # slightly larger, because shifting bits is cheaper than dividing.
     bits = (4 * int(near) - 1).bit_length()
     cells = np.sort((coords_l0[:, 0] >> bits << 32) + (coords_l0[:, 1] >> bits))
     if 4 * np.count_nonzero(cells[1:] == cells[:-1]) < len(cells):
@@ -163,13 +163,13 @@ def refuse_grid_positions(
 def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where: str) -> list[Notice]:
     """Return a note on patches that stick out; refuse a grid that cannot belong to the slide.
 
-    Patches may stick out on every side. None may lie wholly left of or above the slide, and at most half of
-    them may have their centre outside it.
+    Patches may stick out on every side. None may lie entirely left of or above the slide, and at most half of
+    them may have their centre outside the slide.
 
     Raises
     ------
     FeatureError
-        Negative coordinates of a whole patch, or most patches outside `slide_size_l0`.
+        A whole patch has negative coordinates, or most patches are outside `slide_size_l0`.
     """
     size = np.asarray(grid.size_l0)
     beyond = (grid.coords_l0 + size <= 0).any(axis=1)
@@ -199,10 +199,10 @@ def check_on_slide(grid: PatchGrid, slide_size_l0: tuple[int, int] | None, where
 def check_slide_size(
     said: tuple[int, int] | None, slide_size_l0: tuple[int, int] | None, where: str
 ) -> list[Notice]:
-    """Return a note when the file was made on a slide of slightly other size; refuse one of quite another
+    """Return a note when the file was made on a slide of slightly different size; refuse a very different
     size.
 
-    Padding of a few per cent leaves coordinates right; another size means another slide or another level 0.
+    Padding of a few per cent leaves coordinates valid; any other size means another slide or another level 0.
     """
     if said is None or slide_size_l0 is None or said == slide_size_l0:
         return []

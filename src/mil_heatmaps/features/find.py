@@ -14,17 +14,17 @@ from mil_heatmaps.files.stem_index import StemIndex
 SUFFIXES = (".h5", ".hdf5", ".pt")
 
 _OTHER_FOLDERS = ("patches", "patch_images", "slide_features_", "wsi_states", "runs", "heatmaps_")
-"""Folders of TRIDENT and CLAM whose files are named like the features but hold something else."""
+"""Folders of TRIDENT and CLAM whose files have the names of feature files but hold other data."""
 
 
 _MOST_OPENED = 64
-"""HDF5 files of a folder that are opened to see whether they hold bags of several slides."""
+"""Maximum number of HDF5 files in a folder that are opened to look for bags of several slides."""
 
 
 class FeatureIndex(StemIndex):
-    """Feature files by slide_id; of CLAM's ``.h5`` and ``.pt`` the ``.h5``, which holds coordinates too.
+    """Feature files by slide_id; of CLAM's ``.h5`` and ``.pt`` it takes the ``.h5``, which also holds coordinates.
 
-    A file of PathForge's counts as every bag in it; only so many files are opened to see.
+    A PathForge file counts as every bag in it; only a limited number of files are opened to check.
     """
 
     def __init__(self, folders: Sequence[Path], *, recursive: bool = True) -> None:
@@ -40,18 +40,18 @@ class FeatureIndex(StemIndex):
         for stem, path in files if len(files) <= _MOST_OPENED else ():
             bags = dict.fromkeys(comparable(stem_of(bag)) for bag in _bags(path))
             if len(bags) > 1 and stem not in bags and by_stem[stem] == [path]:
-                del by_stem[stem]  # the name of a cohort, no slide's
+                del by_stem[stem]  # the name of a cohort, not of a slide
             for bag in bags:
                 if path not in by_stem.setdefault(bag, []):
                     by_stem[bag].append(path)
         return by_stem
 
     def unused(self, *names: str, longer: bool = False) -> str:
-        """Say which files of a slide cannot be used, and why; files of tools that are told by their form, too."""
+        """Say which files of a slide cannot be used, and why; includes recognised files of other tools."""
         return foreign_in(self.folders, names) or super().unused(*names, longer=longer)
 
     def nearest(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """Return the files that hold coordinates if there are any; of those, the ones nearest."""
+        """Return the files that hold coordinates, or all if none does; of these, the nearest ones."""
         if len(paths) == 1:
             return paths
         return super().nearest([path for path in paths if path.suffix != ".pt"] or paths)
@@ -62,12 +62,12 @@ def find_coords_file(
 ) -> Path | None:
     """Return the coordinates file that belongs to a feature file, None when there is none.
 
-    Looked for in `coords_dir` (and its ``patches``), beside the file, in ``../h5_files``, ``../patches`` and
-    ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``. `coords_dir` may be that file itself. An index of
-    slideflow's beside the file comes before the coordinates of others. `folders` are those of these that exist
-    (`coords_folders`), where the caller knows them.
+    Searched in `coords_dir` (and its ``patches``), beside the file, in ``../h5_files``, ``../patches`` and
+    ``../../patches``, as ``<slide>.h5`` or ``<slide>_patches.h5``. `coords_dir` may be the coordinates file itself. A
+    slideflow index beside the file comes before other coordinates. `folders` are those of these folders that exist
+    (`coords_folders`), if the caller knows them.
     """
-    # Plain strings: this is asked for every slide of a cohort, and paths as objects cost ten times as much.
+    # Plain strings: this runs for every slide of a cohort, and path objects cost ten times as much.
     own = os.path.normpath(feature_file)
     if coords_dir is not None and os.path.isfile(coords_dir):
         return Path(coords_dir)
@@ -83,7 +83,7 @@ def find_coords_file(
 
 
 def _coords_names(stem: str) -> list[str]:
-    """Return the names of files with the coordinates of features called ``S`` or ``S.svs``, best first."""
+    """Return the names of coordinates files for features named ``S`` or ``S.svs``, best first."""
     stems = dict.fromkeys((stem_of(stem), stem))
     return [name for stem in stems for end in ("_patches.h5", ".h5") for name in spellings(stem + end)]
 
@@ -99,7 +99,7 @@ def coords_named_like(slide_name: str, coords_dir: Path) -> Path | None:
 
 
 def coords_folders(parent: str, coords_dir: str | os.PathLike[str] | None) -> list[str]:
-    """Return the folders, of those that exist, that `find_coords_file` looks in, for features in `parent`."""
+    """Return the existing folders that `find_coords_file` searches for features in `parent`."""
     given = [] if coords_dir is None else [os.fspath(coords_dir), os.path.join(coords_dir, "patches")]
     places = (".", "../h5_files", "../patches", "../../patches")
     beside = (os.path.normpath(os.path.join(parent, place)) for place in places)
@@ -107,12 +107,12 @@ def coords_folders(parent: str, coords_dir: str | os.PathLike[str] | None) -> li
 
 
 def _bags(path: Path) -> list[str]:
-    """Return the bags in a file of PathForge's, none of any other, or of one that cannot be read."""
+    """Return the bags in a PathForge file, none for any other file or an unreadable one."""
     from mil_heatmaps.features.pathforge import bag_names
     from mil_heatmaps.files.hdf5 import open_h5
 
     try:
         with open_h5(path) as file:
             return bag_names(file)
-    except FeatureError:  # said where its features are read
+    except FeatureError:  # the error is raised again where its features are read
         return []

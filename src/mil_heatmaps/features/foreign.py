@@ -1,4 +1,4 @@
-"""Feature files of tools that are told by their form and not read: which tool, what is missing, and the way on."""
+"""Feature files of tools that are recognised but not supported: which tool, what is missing, and what to do."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _MOST_ENTRIES = 20_000
 
 
 def foreign_tool(path: Path) -> str | None:
-    """Return which tool wrote a file or folder that is not read here, and what is missing; None for any other."""
+    """Return the tool of an unsupported file or folder, and what is missing; None for any other file."""
     if path.suffix == ".npy" and (path.name.endswith(".position.npy") or ".features." in path.name):
         return f"TIAToolbox's, before version 2: {_RESOLUTION}"
     if path.name == "file_map.dat":
@@ -33,13 +33,13 @@ def foreign_tool(path: Path) -> str | None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise a FeatureError for a file of a tool that is told by its form and not read."""
+    """Raise a FeatureError for a file of a recognised but unsupported tool."""
     if (tool := foreign_tool(path)) is not None:
         raise FeatureError(f"{path} is {tool}; {_WAY}")
 
 
 def foreign_in(folders: Sequence[Path], names: Sequence[str]) -> str:
-    """Say which files in some folders are of a tool whose files are not read, those of a slide first; else ""."""
+    """Say which files in some folders are of an unsupported tool, those of a slide first; else ""."""
     first: tuple[Path, str] | None = None
     wanted = set(map(comparable, names))
     for path in (path for folder in folders for path in _entries(folder)):
@@ -53,7 +53,7 @@ def foreign_in(folders: Sequence[Path], names: Sequence[str]) -> str:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Yield files and Zarr stores below a folder, not what is inside the stores."""
+    """Yield files and Zarr stores below a folder, without the contents of the stores."""
     seen = 0
     for here, below, names in os.walk(folder):
         depth = len(Path(here).relative_to(folder).parts)

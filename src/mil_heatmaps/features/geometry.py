@@ -1,11 +1,11 @@
-"""How large a patch is and how far its neighbours stand, from coordinates and attributes.
+"""Size of patches and distance of neighbours, from coordinates and attributes.
 
 Names ending ``_l0`` are level-0 pixels; pairs are (x, y) or (width, height).
 
-Files disagree about this: TRIDENT floors the size (682 where the grid steps by 683), its older versions made
-the first step of an overlapping grid a whole patch, CLAM starts a new grid at every piece of tissue, and many
-files carry no attribute at all. So the step is read off the coordinates, attributes are the check and the
-fallback, and every guess leaves a note.
+Files disagree: TRIDENT floors the size (682 where the grid steps by 683), its older versions made the first step
+of an overlapping grid a whole patch, CLAM starts a new grid at every piece of tissue, and many files have no
+attributes at all. So the step comes from the coordinates, attributes are the check and the fallback, and every guess
+leaves a note.
 """
 
 import logging
@@ -30,7 +30,7 @@ SizeLike = float | tuple[float, float]
 
 @dataclass(frozen=True)
 class AttributeGeometry:
-    """What the attributes of a file say.
+    """Size and step in the attributes of a file.
 
     Attributes
     ----------
@@ -50,17 +50,17 @@ def build_grid(
     seen: SeenStep | None = None,
     where: str = "coordinates",
 ) -> tuple[PatchGrid, list[Notice]]:
-    """Return the grid and notes on what had to be guessed.
+    """Return the grid and notes about guesses.
 
     The size of a patch comes from the attributes, else from `patch_size_l0`, else it is the step of the
-    coordinates (no overlap assumed). It grows to the step when that is one pixel more: the size was floored
-    when it was written, and squares drawn from it would leave hairline gaps. `seen` is the step that the
-    coordinates show, where it is known better than from these.
+    coordinates (assuming no overlap). It grows to the step when the step is one pixel larger: the size was then floored
+    when written, and squares of that size would leave hairline gaps. `seen` is the step that the coordinates show,
+    where it is known more precisely than from `coords_l0`.
 
     Raises
     ------
     FeatureError
-        No attribute, no argument, and the coordinates show no grid.
+        There is no attribute and no argument, and the coordinates show no grid.
     """
     notes: list[Notice] = []
     said = geometry_from_attributes(attributes)
@@ -90,11 +90,11 @@ def build_grid(
 
 
 def geometry_from_attributes(attributes: Mapping[str, Any]) -> AttributeGeometry:
-    """Return what TRIDENT's or CLAM's attributes say of size and step, None for what they do not.
+    """Return size and step in TRIDENT's or CLAM's attributes, None for what they do not say.
 
     In this order: ``patch_size_level0``; ``patch_size`` * ``level0_magnification`` /
-    ``target_magnification``; CLAM's ``patch_size`` * ``downsample`` of ``patch_level``. All floored, as both
-    programs do. Folder names are never asked: they have been wrong.
+    ``target_magnification``; CLAM's ``patch_size`` * ``downsample`` of ``patch_level``. All are floored, as in both
+    programs. Folder names are never used: they have been wrong.
     """
     explicit = positive_pair(attributes, "patch_size_level0")
     patch = positive_pair(attributes, "patch_size")
@@ -120,7 +120,7 @@ def geometry_from_attributes(attributes: Mapping[str, Any]) -> AttributeGeometry
 
 
 def slide_size(attributes: Mapping[str, Any]) -> Size | None:
-    """Return the (width, height) of the slide's level 0 that the attributes state, None when they state none."""
+    """Return (width, height) of the slide's level 0 from the attributes, None when they do not state it."""
     try:
         width, height = int(attributes["level0_width"]), int(attributes["level0_height"])
     except (KeyError, TypeError, ValueError):
@@ -134,7 +134,7 @@ def _trident_step(
     explicit: tuple[float, float] | None,
     ratio: tuple[float, float] | None,
 ) -> Size | None:
-    """Return round(patch * r) - round(overlap * r), r level-0 pixels a target pixel; None without
+    """Return round(patch * r) - round(overlap * r), where r is level-0 pixels per target pixel; None without
     `overlap`.
     """
     if patch is None or "overlap" not in attributes:
@@ -149,12 +149,12 @@ def _trident_step(
 
 
 def _settle_step(axis: int, size: Size, said: Size | None, seen: SeenStep | None) -> int:
-    """Return the step of one axis: the coordinates' own, unless they are too sparse to show it."""
+    """Return the step of one axis: that of the coordinates, unless they are too sparse to show it."""
     expected = (said or size)[axis]
     if seen is None or seen.step_l0[axis] * 32 < size[axis]:
         return expected
     step = seen.step_l0[axis]
-    # A multiple of the expected step: no two neighbours happen to be there. Rounding may add a pixel a step.
+    # A multiple of the expected step means that no two neighbours are present. Rounding may add a pixel per step.
     multiple = round(step / expected)
     if not seen.is_sure and multiple >= 2 and abs(step - multiple * expected) <= multiple:
         return step // multiple if step % multiple == 0 else expected
@@ -162,7 +162,7 @@ def _settle_step(axis: int, size: Size, said: Size | None, seen: SeenStep | None
 
 
 def positive_pair(attributes: Mapping[str, Any], key: str) -> tuple[float, float] | None:
-    """Return a positive attribute as a pair, None when it is absent or no such number."""
+    """Return a positive attribute as a pair, None when it is absent or not a positive number."""
     try:
         given = attributes.get(key)
         values = np.asarray(np.nan if given is None else given, dtype=np.float64).ravel()

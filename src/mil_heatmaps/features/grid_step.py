@@ -1,4 +1,4 @@
-"""The step of a grid of patches, from nothing but their coordinates (level-0 pixels, x and y)."""
+"""The step of a grid of patches, computed only from their coordinates (level-0 pixels, x and y)."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ Size = tuple[int, int]
 Ints = npt.NDArray[np.int64]
 
 _SURE_SUPPORT = 0.8
-"""Share of patches with a neighbour one step away at which rows and columns settle the matter."""
+"""Share of patches with a neighbour one step away from which rows and columns decide the step."""
 
 _LEAST_SUPPORT = 0.25
-"""The same, below which coordinates show no grid at all."""
+"""Smallest such share; below it, coordinates show no grid at all."""
 
 _SURE_COUNT = 16
 """Fewer patches may all be neighbours by chance."""
 
 _MOST_SHARED = 0.5
-"""Patches beyond one a cell at which a lattice counts as finer than its rows show."""
+"""Patches per cell beyond one from which a lattice counts as finer than its rows show."""
 
 _LEAST_PHASE_STEP = 8
-"""Below this, lying on one lattice proves nothing: any coordinates lie on the lattice of step 1."""
+"""Below this step, lying on one lattice proves nothing: any coordinates lie on the lattice of step 1."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SeenStep:
     ----------
     step_l0 : (x, y)
     is_sure : bool
-        Nearly every patch has a neighbour at that distance, and there are enough of them.
+        Nearly every patch has a neighbour at that distance, and there are enough patches.
     """
 
     step_l0: Size
@@ -42,15 +42,14 @@ class SeenStep:
 def infer_step(coords_l0: Ints) -> SeenStep | None:
     """Return the distance of neighbouring patches along x and y, None when the coordinates show no grid.
 
-    Along each row (equal y) the gaps between neighbours are taken, and the most frequent one wins, the
-    smaller of equals; the same along columns. That survives holes in the tissue, the longer first step of old
-    TRIDENT grids, and CLAM's separate grid for every contour, because a row rarely runs from one phase into
-    another. An axis without neighbours, or with gaps at least twice the other's (two thin columns far
-    apart), takes the other's step: patches are squares.
+    Along each row (equal y), the most frequent gap between neighbours is taken, the smaller in a tie; the same along
+    columns. This is robust to holes in the tissue, the longer first step of old TRIDENT grids, and CLAM's separate grid
+    for every contour, because a row rarely runs from one phase into another. An axis without neighbours, or with gaps
+    at least twice those of the other axis (two thin columns far apart), takes the other's step: patches are squares.
 
-    Two things make that step too wide: a chequerboard (many patches share a cell of it) and a thin sample of
-    a grid (few patches have a neighbour). Then the smallest gap between distinct coordinates is the step,
-    provided all patches lie on that one lattice or have neighbours on it.
+    Two cases make this step too wide: a chequerboard (many patches share a cell) and a thin sample of a grid (few
+    patches have a neighbour). The step is then the smallest gap between distinct coordinates, if all patches lie on
+    that one lattice or have neighbours on it.
     """
     if len(coords_l0) < 2:
         return None
@@ -77,9 +76,9 @@ def _distinct_keys(points: Ints) -> Ints:
 
 
 def _modal_gap(keys: Ints) -> int | None:
-    """Return the most frequent distance of neighbours on one line, the smaller of equals.
+    """Return the most frequent distance of neighbours on one line, the smaller in a tie.
 
-    Keys hold the line in the upper and the place in the lower 32 bits, sorted.
+    The upper 32 bits of a key are the line and the lower 32 the position; keys are sorted.
     """
     gaps = np.diff(keys)[np.diff(keys >> 32) == 0]
     if not len(gaps):
@@ -102,13 +101,13 @@ def _square(gaps: tuple[int | None, int | None]) -> Size | None:
 
 
 def _shared_cells(x: Ints, y: Ints, step: Size) -> float:
-    """Return patches over occupied cells, less one: 0 on a lattice of this step, 1 on a chequerboard."""
+    """Return patches per occupied cell, minus one: 0 on a lattice of this step, 1 on a chequerboard."""
     cells = _distinct_keys(np.stack((x // step[0], y // step[1]), axis=1))
     return len(x) / len(cells) - 1
 
 
 def _support(keys: Ints, step: Size) -> float:
-    """Return the share of patches with another one exactly one step away, diagonals included."""
+    """Return the share of patches with another patch exactly one step away, including diagonally."""
     found = np.zeros(len(keys), dtype=bool)
     for move in ((1, 0), (0, 1), (1, 1), (1, -1)):
         wanted = keys + ((move[0] * step[0]) << 32) + move[1] * step[1]

@@ -1,4 +1,4 @@
-"""Which slide a file says it belongs to, and whether that is the one it is drawn on."""
+"""The slide named in a file, and whether it is the slide that the scores are drawn on."""
 
 import re
 import unicodedata
@@ -15,16 +15,16 @@ _EXTENSION = re.compile(r"(\.ome)?\.[a-z][a-z0-9]{1,7}", re.IGNORECASE)
 
 
 def names_slide(said: str, name: str) -> bool:
-    """Say whether `said`, with or without extension and folder, is the slide called `name`; in Unicode's NFC."""
+    """Say whether `said`, with or without extension and folder, is the slide `name`; compared in Unicode NFC."""
     said, name = (unicodedata.normalize("NFC", text.strip()) for text in (said, name))
-    for text in (said, PureWindowsPath(said).name):  # which knows both kinds of slashes
+    for text in (said, PureWindowsPath(said).name):  # PureWindowsPath knows both kinds of slashes
         if text.startswith(name) and (text == name or _EXTENSION.fullmatch(text, len(name))):
             return True
     return False
 
 
 def pairing_notes(attributes: Mapping[str, Any], name: str | None, where: str) -> list[Notice]:
-    """Return a note when a file names another slide than `name`. No more than that: files are renamed."""
+    """Return a note when a file names another slide than `name`. It is only a note, because people rename files."""
     said = [text for key in _SAID_IN if (text := text_attribute(attributes, key)) is not None]
     if name is None or not said or any(names_slide(text, name) for text in said):
         return []

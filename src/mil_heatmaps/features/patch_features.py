@@ -13,22 +13,22 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 
 @dataclass(frozen=True, repr=False)
 class PatchFeatures:
-    """One feature vector a patch, in the order of `grid.coords_l0`.
+    """One feature vector per patch, in the order of `grid.coords_l0`.
 
     Attributes
     ----------
     grid : PatchGrid
     features : (N, D) float32 or float16
-        As stored; models widen float16 slice by slice. All finite.
+        As stored, all finite; models convert float16 to float32 slice by slice.
     encoder : str or None
-        What the file says made them.
+        The encoder named in the file.
     source : Path
-        The file they came from.
+        The file that they were read from.
     notes : Notice
-        What the reader had to guess or wants known, one sentence each.
+        Guesses and other notices of the reader, one sentence each.
     coords_um : (N, 2) float64 or None
-        Corners in micrometres, for models that ask where patches lie: the file's own where it counts in a unit of
-        length, else level-0 pixels times the slide's resolution; None where that is not known.
+        Corners in micrometres, for models that use patch positions: from the file where it has a unit of length, else
+        level-0 pixels times the slide's resolution; None where the resolution is unknown.
     """
 
     grid: PatchGrid
@@ -45,7 +45,7 @@ class PatchFeatures:
             raise ValueError(f"coords_um must have shape ({len(self.grid)}, 2), got {self.coords_um.shape}")
 
     def take(self, patches: npt.NDArray[np.bool_]) -> "PatchFeatures":
-        """Return the features of some of the patches, by a mask."""
+        """Return the features of the patches selected by a mask."""
         um = None if self.coords_um is None else self.coords_um[patches]
         return replace(self, grid=self.grid.take(patches), features=self.features[patches], coords_um=um)
 

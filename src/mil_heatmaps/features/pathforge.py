@@ -1,6 +1,6 @@
-"""PathForge's feature files: any number of bags in one HDF5 file, each with coordinates and features of some encoders.
+"""PathForge's feature files: several bags in one HDF5 file, each with coordinates and features of some encoders.
 
-``bags/{bag}/coords`` (N, 5): x and y at level 0, width and height in pixels of the level that was read, and that level;
+``bags/{bag}/coords`` (N, 5): x and y at level 0, width and height in pixels of the level read, and that level;
 ``bags/{bag}/features/{extractor}`` (N, D). Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level read.
 """
 
@@ -20,7 +20,7 @@ from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import first_of
 
 READ_AT = "pathforge level"
-"""Key in attributes: the level that `patch_size` counts pixels of."""
+"""Key in attributes: the level whose pixels `patch_size` counts."""
 
 _BAGS = "bags"
 
@@ -42,7 +42,7 @@ class StoredBag:
 
 
 def bag_names(file: h5py.File) -> list[str]:
-    """Return the bags of an open file, none where it is not a file of PathForge's."""
+    """Return the bags of an open file, none where it is not a PathForge file."""
     bags = file.get(_BAGS)
     if not isinstance(bags, h5py.Group):
         return []
@@ -52,12 +52,12 @@ def bag_names(file: h5py.File) -> list[str]:
 def bag_in(file: h5py.File, path: Path, slide: str | None, *, any_bag: bool = False) -> StoredBag | None:
     """Return the bag of a slide, or the only one; None if the file is not PathForge's.
 
-    With `any_bag` and no slide named, the first bag is taken, for what all bags of a file have in common.
+    With `any_bag` and no slide named, it returns the first bag, for properties that all bags of a file share.
 
     Raises
     ------
     FeatureError
-        There are several bags, and none is named after the slide.
+        There are several bags, and none has the slide's name.
     """
     names = bag_names(file)
     if not names:
@@ -81,7 +81,7 @@ def features_of(bag: StoredBag, path: Path, extractor: str | None) -> tuple[str,
     Raises
     ------
     FeatureError
-        None of that encoder, or those of several without a choice.
+        There are none of that encoder, or several without a choice.
     """
     there = list(bag.features)
     chosen = there if extractor is None else [name for name in there if name == extractor]
@@ -97,12 +97,12 @@ def features_of(bag: StoredBag, path: Path, extractor: str | None) -> tuple[str,
 
 
 def coords_of(bag: StoredBag, path: Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-    """Return the corners (N, 2) of a bag as stored, and what is known of its patches.
+    """Return the corners (N, 2) of a bag as stored, and the attributes of its patches.
 
     Raises
     ------
     FeatureError
-        No coordinates, another shape, or patches of several sizes or levels.
+        There are no coordinates, another shape, or patches of several sizes or levels.
     """
     if bag.coords is None:
         raise FeatureError(f"{path}: bag {bag.name!r} has no coords; write the bag again")
@@ -128,12 +128,12 @@ def coords_of(bag: StoredBag, path: Path) -> tuple[npt.NDArray[Any], dict[str, A
 
 
 def with_size_l0(attributes: dict[str, Any], space: SlideSpace, asked: Any, where: str) -> dict[str, Any]:
-    """Return attributes with the size of a patch at level 0, which follows from the level that was read.
+    """Return attributes with the patch size at level 0, computed from the level read.
 
     Raises
     ------
     FeatureError
-        A level the slide does not have.
+        The slide does not have that level.
     """
     level = int(attributes[READ_AT])
     told = {key: value for key, value in attributes.items() if key != READ_AT}

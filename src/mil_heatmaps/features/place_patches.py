@@ -1,7 +1,7 @@
-"""Put patches of a file on their slide: the one way from stored coordinates to a `PatchGrid`.
+"""Place the patches of a file on their slide: the only way from stored coordinates to a `PatchGrid`.
 
-Features, coordinates, score files and tables of scores all come through here, so that units, frames and checks are the
-same for all. Names ending ``_l0`` are level-0 pixels.
+Features, coordinates, score files and tables of scores all pass through here, so that units, frames and checks are
+the same for all. Names ending ``_l0`` are level-0 pixels.
 """
 
 from collections.abc import Mapping
@@ -32,30 +32,30 @@ def place_patches(
     of_scores: bool = False,
     where: str,
 ) -> tuple[PatchGrid, list[Notice]]:
-    """Return the patches in level-0 pixels of the slide, and notes on what was decided, guessed or is odd.
+    """Return the patches in level-0 pixels of the slide, and notes on decisions, guesses and oddities.
 
-    In this order: centres become corners, and sizes in pixels of a level those of level 0; micrometres become pixels;
-    rows and columns of a grid are refused; size and step are settled; the frame is (which must come before the check of
-    what lies outside, for that is what a wrong frame looks like); then it is checked whether the patches can belong to
-    the slide.
+    The steps, in order: centres become corners, and sizes in pixels of a level become level-0 sizes; micrometres become
+    pixels; rows and columns of a grid are refused; size and step are decided; then the frame (before the check for
+    patches outside the slide, because a wrong frame puts them there); last comes the check whether the patches can
+    belong to the slide.
 
     Parameters
     ----------
     values : (N, 2)
         Coordinates as stored.
     attributes : mapping
-        What the file says of its coordinates, patches and slide.
+        What the file says about its coordinates, patches and slide.
     patch_size_l0 : float or (width, height), optional
         Used where the file does not say how large its patches are.
     of_scores : bool
-        A score file: it may have no patches at all, and its own `step_level0` is taken at its word.
+        For a score file: it may have no patches, and its `step_level0` is trusted.
     where : str
         The file, for messages.
 
     Raises
     ------
     FeatureError
-        Coordinates that cannot be level-0 pixels or cannot belong to the slide; an unknown unit or patch size.
+        The coordinates cannot be level-0 pixels or cannot belong to the slide; the unit or patch size is unknown.
     """
     centred = CENTRES in attributes
     if centred:

@@ -1,7 +1,7 @@
-"""Read patch features and coordinates, as TRIDENT, CLAM and others wrote them.
+"""Read patch features and coordinates, as written by TRIDENT, CLAM and others.
 
-Names ending ``_l0`` are level-0 pixels. What the attributes of a file say is trusted, what its folder is
-called is not. Everything that had to be guessed is logged, and kept in `PatchFeatures.notes`.
+Names ending ``_l0`` are level-0 pixels. The attributes of a file are trusted, the name of its folder is not. Every
+guess is logged and stored in `PatchFeatures.notes`.
 """
 
 import logging
@@ -53,21 +53,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """What a feature file says of itself, read without its numbers.
+    """What a feature file says about itself, without its numbers.
 
     Attributes
     ----------
     path : Path
     n, width : int
-        Patches, and numbers a patch.
+        Number of patches, and of features per patch.
     dtype : str
     encoder : str or None
-        From the attribute, else from a folder called ``features_<encoder>``.
+        From the attribute, else from a folder named ``features_<encoder>``.
     has_coords : bool
     slide_size_l0 : (width, height) or None
-        Of the slide it was made on, where the file says so.
+        Size of the slide that the file was made from, where the file states it.
     attributes : dict
-        All attributes as plain values; those of ``coords`` win over those of ``features``.
+        All attributes as plain values; those of ``coords`` override those of ``features``.
     """
 
     path: Path
@@ -93,9 +93,9 @@ def read_features(
     Parameters
     ----------
     path : file
-        TRIDENT, CLAM or STAMP ``.h5`` (``features`` or ``feats``, and ``coords``), or a ``.pt`` whose coordinates lie
+        TRIDENT, CLAM or STAMP ``.h5`` (``features`` or ``feats``, and ``coords``), or a ``.pt`` with its coordinates
         in an ``.h5`` of the same stem: beside it, in ``../h5_files``, ``../patches``, ``../../patches`` or
-        `coords_dir`; or slideflow's, with ``S.index.npz`` beside it. PathForge's ``.h5``: the bag named after
+        `coords_dir`; or a slideflow ``.pt`` with ``S.index.npz`` beside it. PathForge ``.h5``: the bag named after
         `space.name`, or the only one.
     patch_size_l0 : float or (width, height), optional
         Used if the file does not state the size of its patches, in place of a guess from the coordinates,
@@ -104,15 +104,15 @@ def read_features(
         Size of the slide, to refuse a file of another slide.
     space : SlideSpace, optional
         What is known about the slide (`Slide.space`), in place of its size. Needed for coordinates in micrometres,
-        and for those that count from the scanned area.
+        and for coordinates that count from the scanned area.
     coords_dir : folder, optional
-        Where to look first for the coordinates of a ``.pt``.
+        First place to look for the coordinates of a ``.pt``.
 
     Raises
     ------
     FeatureError
-        Missing, damaged, empty or unsafe file, no features or coords in it, different lengths, NaN or
-        infinite features, one vector for the whole slide, coordinates that cannot belong to the slide,
+        The file is missing, damaged, empty or unsafe, has no features or coords, different lengths, NaN or
+        infinite features, one vector for the whole slide, coordinates that cannot belong to the slide, or an
         unknown patch size.
     """
     path, space = Path(path), space or SlideSpace(slide_size_l0)
@@ -130,9 +130,9 @@ def read_features(
 
 
 def read_values(path: PathLike, space: SlideSpace | None = None) -> tuple[npt.NDArray[Any], str | None]:
-    """Return the features (N, D) of one slide and the encoder's name, without asking where its patches are.
+    """Return the features (N, D) of one slide and the encoder's name, without placing its patches.
 
-    Parameters and errors are those of `read_features`, as far as they are of the numbers.
+    Parameters and errors are those of `read_features`, as far as they concern the numbers.
     """
     path = Path(path)
     features, stored, attributes = _stored(path, space or SlideSpace())
@@ -141,7 +141,7 @@ def read_values(path: PathLike, space: SlideSpace | None = None) -> tuple[npt.ND
 
 
 def _stored(path: Path, space: SlideSpace) -> tuple[npt.NDArray[Any], StoredCoords | None, dict[str, Any]]:
-    """Return what a file holds: features as they are, coordinates if it has them, and its attributes."""
+    """Return the content of a file: features as stored, coordinates if it has them, and its attributes."""
     refuse_foreign(path)
     if path.suffix == ".pt":
         features, held = features_from_pt(path)
@@ -173,7 +173,7 @@ def read_coords(
 def place_coords(
     path: PathLike, space: SlideSpace, *, patch_size_l0: SizeLike | None = None
 ) -> tuple[PatchGrid, list[Notice]]:
-    """Return `read_coords`, and notes on what was decided, guessed or is odd."""
+    """Return `read_coords`, and notes on decisions, guesses and oddities."""
     path = Path(path)
     grid, notes = grid_of(read_coords_file(path, space.name), path, space, coords_dir=None, patch_size_l0=patch_size_l0)
     _log(path, notes)
@@ -185,8 +185,8 @@ def patch_attributes(
 ) -> dict[str, Any]:
     """Return the attributes that describe the patches of a feature or coordinates file, as plain values.
 
-    Where the file itself says nothing, they are those of the coordinates file that goes with it, if it has the same
-    coordinates. `coords_dir` and errors are those of `read_features`; `slide` names the slide, for files of several.
+    Where the file says nothing, they come from the matching coordinates file, if it has the same coordinates.
+    `coords_dir` and errors are those of `read_features`; `slide` names the slide, for files of several slides.
     """
     path = Path(path)
     stored = own_coords(path, slide) or coords_from_elsewhere(path, coords_dir, slide)
@@ -194,14 +194,14 @@ def patch_attributes(
 
 
 def feature_info(path: PathLike, space: SlideSpace | None = None) -> FeatureInfo:
-    """Return what a feature file says of itself; milliseconds for HDF5, a ``.pt`` file has to be loaded.
+    """Return what a feature file says about itself; takes milliseconds for HDF5, but a ``.pt`` file must be loaded.
 
-    `space` says which slide and which encoder are meant, for files that hold several.
+    `space` names the slide and the encoder, for files that hold several.
 
     Raises
     ------
     FeatureError
-        As `read_features`, as far as it shows without reading the numbers.
+        As `read_features`, as far as problems show without reading the numbers.
     """
     path = Path(path)
     refuse_foreign(path)
@@ -225,7 +225,7 @@ def feature_info(path: PathLike, space: SlideSpace | None = None) -> FeatureInfo
 def _features_dataset(
     file: h5py.File, path: Path, bag: StoredBag | None, extractor: str | None
 ) -> tuple[h5py.Dataset, dict[str, str]]:
-    """Return the features of an open file, and the attribute `extractor` where the file says it in another way."""
+    """Return the features of an open file, and the attribute `extractor` where the file stores it differently."""
     if bag is not None:
         name, found_in_bag = features_of(bag, path, extractor)
         return found_in_bag, {"extractor": name}

@@ -1,8 +1,8 @@
-"""Read whole HDF5 datasets; those with one row a chunk, as TRIDENT writes them, in a third of the time HDF5 takes.
+"""Read whole HDF5 datasets; those with one row per chunk, as TRIDENT writes, take a third of HDF5's time.
 
-TRIDENT writes one row a chunk without compression, so 100,000 patches are 100,000 chunks, and HDF5 takes its time for
-each. Such chunks lie one behind the other in the file with few gaps. Their places are asked for once, and each run of
-neighbouring chunks is read straight into the result.
+TRIDENT writes one row per chunk without compression, so 100,000 patches are 100,000 chunks, and HDF5 spends time on
+each. Such chunks follow each other in the file with few gaps. This module gets their places once, and reads each run
+of neighbouring chunks straight into the result.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LEAST_CHUNKS = 256
-"""Below this HDF5's own reading costs nothing worth saving."""
+"""With fewer chunks, HDF5's own reading is fast enough."""
 
 
 def read_rows(source: h5py.Dataset) -> npt.NDArray[Any]:
@@ -24,7 +24,7 @@ def read_rows(source: h5py.Dataset) -> npt.NDArray[Any]:
     OSError
         The file ends before the dataset does.
     """
-    if source.shape is None:  # a dataset without a place for numbers
+    if source.shape is None:  # a dataset that has no room for numbers
         return np.asarray(source[()])
     places = _row_chunk_places(source)
     out = np.empty(source.shape, source.dtype)
@@ -38,7 +38,7 @@ def read_rows(source: h5py.Dataset) -> npt.NDArray[Any]:
 def _row_chunk_places(
     source: h5py.Dataset,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Return first row and file offset of each chunk by rising row, None where plain reading is the way."""
+    """Return first row and file offset of each chunk by ascending row; None where HDF5 itself must read."""
     if source.chunks is None or source.ndim < 1 or source.chunks[1:] != source.shape[1:]:
         return None
     count = math.ceil(source.shape[0] / source.chunks[0])
@@ -62,7 +62,7 @@ def _row_chunk_places(
         seen += 1
 
     source.id.chunk_iter(note)
-    if seen != count:  # chunks never written hold the fill value
+    if seen != count:  # chunks that were never written hold the fill value
         return None
     order = np.argsort(rows, kind="stable")
     return rows[order], offsets[order]

@@ -26,39 +26,39 @@ _MPP_AT_1X = 10.0
 
 
 def index_beside(feature_file: Path) -> Path | None:
-    """Return the index of a bag ``S.pt``, None where none lies beside it."""
+    """Return the index of a bag ``S.pt``, None where there is none beside it."""
     return index_of_stem(feature_file.parent, feature_file.stem) if feature_file.suffix == ".pt" else None
 
 
 def index_of_stem(folder: Path, stem: str) -> Path | None:
-    """Return the index of the bag called `stem` in a folder, None where there is none."""
+    """Return the index of the bag `stem` in a folder, None where there is none."""
     candidates = (folder / (stem + end) for end in _INDEX_ENDS)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def settings_beside(path: Path) -> dict[str, Any]:
-    """Return what ``bags_config.json`` beside a file says of the tiles, nothing where there is none; FeatureError."""
+    """Return the tile settings in ``bags_config.json`` beside a file, empty without one; FeatureError if damaged."""
     return _config(path.with_name(CONFIG))
 
 
 def is_index(path: Path) -> bool:
-    """Say whether a file is an index of slideflow's, by its name."""
+    """Say whether a file is a slideflow index, by its name."""
     return path.name.endswith(_INDEX_ENDS)
 
 
 def config_beside(path: Path | None) -> list[Path]:
-    """Return the settings beside an index of slideflow's, which say how large tiles are; none beside any other file."""
+    """Return the settings file beside a slideflow index, which has the tile size; none for any other file."""
     config = None if path is None or not is_index(path) else path.with_name(CONFIG)
     return [config] if config is not None and config.is_file() else []
 
 
 def read_index(path: Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-    """Return the centres (N, 2) of an index as stored, and what is known of the tiles: `CENTRES`, tile_px, tile_um.
+    """Return the centres (N, 2) of an index as stored, and the tile attributes: `CENTRES`, tile_px, tile_um.
 
     Raises
     ------
     FeatureError
-        Damaged, or more than numbers (nothing pickled is read); or a ``bags_config.json`` that is no such thing.
+        The file is damaged or has more than numbers (nothing pickled is read); or ``bags_config.json`` is invalid.
     """
     arrays = read_arrays(path, FeatureError)
     if not arrays:
@@ -92,7 +92,7 @@ def corners_of_centres(
     Raises
     ------
     FeatureError
-        The size is not known: no `bags_config.json`, no resolution, no level of that magnification, and no
+        The size is unknown: no `bags_config.json`, no resolution, no level of that magnification, and no
         `patch_size_l0`.
     """
     full = tile_size_l0(attributes, space, patch_size_l0, where)
@@ -133,7 +133,7 @@ def tile_size_l0(
 
 
 def _at_magnification(text: str, tile_px: Any, space: SlideSpace, where: str) -> int:
-    """Return the size of a tile that was cut at "20x": at the level whose magnification is nearest."""
+    """Return the size of a tile that was cut at "20x": at the level of the nearest magnification."""
     assert space.mpp is not None
     try:
         wanted = float(text.lower().removesuffix("x"))

@@ -1,4 +1,4 @@
-"""The features of several slides as one array, slide by slide, without a copy of them all."""
+"""The features of several slides as one array, slide by slide, without copying them all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(eq=False)
 class StackedRows:
-    """Rows of several arrays, one after the other, handed out in slices as NumPy would from their concatenation.
+    """Rows of several arrays one after the other; slices are as from NumPy's concatenation of the arrays.
 
     Parameters
     ----------
-    lengths : rows of each part
+    lengths : number of rows of each part
     width, dtype : of every row
     load : number of a part -> its array
-        Asked whenever rows of a part are wanted; the last part is kept, so that a pass reads each part once.
+        Called whenever rows of a part are needed; the last part is cached, so that a pass reads each part once.
     """
 
     lengths: Sequence[int]
@@ -42,7 +42,7 @@ class StackedRows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and numbers a row."""
+        """Number of rows and of columns."""
         return int(self._ends[-1]), self.width
 
     ndim = 2
@@ -51,7 +51,7 @@ class StackedRows:
         return self.shape[0]
 
     def __getitem__(self, where: Any) -> Array:
-        """Return rows by a slice with step 1, by their numbers, or by a mask."""
+        """Return rows by a slice with step 1, by their indices, or by a mask."""
         if not isinstance(where, slice):
             return self._chosen(np.asarray(where))
         start, stop, step = where.indices(len(self))
@@ -80,6 +80,6 @@ class StackedRows:
 
     def _part(self, number: int) -> Array:
         if self._kept is None or self._kept[0] != number:
-            self._kept = None  # let go before the next is read
+            self._kept = None  # freed before the next part is read
             self._kept = number, self.load(number)
         return self._kept[1]

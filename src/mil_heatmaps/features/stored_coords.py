@@ -1,7 +1,7 @@
-"""The coordinates of a slide's patches as files hold them, and the grid that they make.
+"""The coordinates of a slide's patches as stored in files, and the resulting grid.
 
-Names ending ``_l0`` are level-0 pixels. A feature file without coordinates, or with coordinates but no word on the size
-of a patch, is completed by the coordinates file that goes with it.
+Names ending ``_l0`` are level-0 pixels. A feature file without coordinates, or with coordinates but no patch size, is
+completed by its coordinates file.
 """
 
 import logging
@@ -34,17 +34,17 @@ logger = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 FEATURES = ("features", "feats")
-"""What the dataset of features is called: by TRIDENT and CLAM, and by STAMP."""
+"""Names of the dataset of features: in TRIDENT and CLAM, and in STAMP."""
 
 
 @dataclass(frozen=True)
 class StoredCoords:
-    """Coordinates as a file holds them, not checked, and the attributes that may describe the grid.
+    """Coordinates as stored in a file, unchecked, and the attributes that may describe the grid.
 
     Attributes
     ----------
     kept : (N,) bool or None
-        Which of the file's rows these are, where some of them are augmented copies of others, as STAMP writes; None for
+        Which rows of the file these are, where some rows are augmented copies of others, as in STAMP; None for
         all.
     """
 
@@ -61,9 +61,9 @@ class StoredCoords:
 
 
 def coords_in(file: h5py.File, path: Path, slide: str | None = None) -> StoredCoords | None:
-    """Return the coordinates of an open file; its attributes on ``coords`` win over the others.
+    """Return the coordinates of an open file; attributes on ``coords`` override the others.
 
-    `slide` names the slide, for files that hold the bags of several.
+    `slide` names the slide, for files with the bags of several slides.
     """
     if (bag := bag_in(file, path, slide)) is not None:
         return StoredCoords(*coords_of(bag, path), path)
@@ -75,7 +75,7 @@ def coords_in(file: h5py.File, path: Path, slide: str | None = None) -> StoredCo
 
 
 def told_attributes(path: Path, slide: str | None = None) -> dict[str, Any]:
-    """Return what a feature or coordinates file, or slideflow's index beside it, says of coordinates, unread."""
+    """Return the attributes of coordinates in a feature or coordinates file, or a slideflow index beside it."""
     if (index := index_beside(path)) is not None:
         return read_index(index)[1]
     if path.suffix == ".pt":
@@ -86,9 +86,9 @@ def told_attributes(path: Path, slide: str | None = None) -> dict[str, Any]:
 
 
 def coords_attributes(file: h5py.File) -> dict[str, Any]:
-    """Return what an open feature, coordinates or score file says of its coordinates."""
+    """Return the attributes of coordinates in an open feature, coordinates or score file."""
     attributes = hdf5.attributes(file, "attention_scores", "scores", *FEATURES, "coords")
-    if hdf5.dataset(file, "scores") is not None:  # a unit on scores is theirs
+    if hdf5.dataset(file, "scores") is not None:  # a unit on scores is that of the scores
         attributes["unit"] = hdf5.attributes(file, "coords").get("unit")
     coords, (features, feats) = hdf5.dataset(file, "coords"), (hdf5.dataset(file, name) for name in FEATURES)
     if features is None and feats is not None:
@@ -99,7 +99,7 @@ def coords_attributes(file: h5py.File) -> dict[str, Any]:
 
 
 def rows_kept(file: h5py.File, path: Path) -> npt.NDArray[np.bool_] | None:
-    """Return which rows are patches, (N,), None for all: STAMP's ``augmented`` marks copies that only train a model."""
+    """Return which rows are patches, (N,), None for all: STAMP marks training-only copies as ``augmented``."""
     marked = hdf5.dataset(file, "augmented")
     if marked is None:
         return None
@@ -110,7 +110,7 @@ def rows_kept(file: h5py.File, path: Path) -> npt.NDArray[np.bool_] | None:
 
 
 def drop_rows(values: npt.NDArray[Any], kept: npt.NDArray[np.bool_], path: Path) -> npt.NDArray[Any]:
-    """Return the rows of (N, D) or (1, N, D) values that are kept; FeatureError when there are not that many."""
+    """Return the kept rows of (N, D) or (1, N, D) values; FeatureError when the number of rows differs."""
     rows = values[0] if values.ndim == 3 and len(values) == 1 else values
     if len(rows) != len(kept):
         raise FeatureError(f"{path}: 'augmented' has {len(kept)} rows, but there are {len(rows)}")
@@ -118,7 +118,7 @@ def drop_rows(values: npt.NDArray[Any], kept: npt.NDArray[np.bool_], path: Path)
 
 
 def read_coords_file(path: Path, slide: str | None = None) -> StoredCoords:
-    """Return the coordinates a file holds itself; FeatureError when it has none."""
+    """Return the coordinates in the file itself; FeatureError when it has none."""
     if (own := own_coords(path, slide)) is not None:
         return own
     if path.suffix == ".pt":
@@ -128,7 +128,7 @@ def read_coords_file(path: Path, slide: str | None = None) -> StoredCoords:
 
 
 def own_coords(path: Path, slide: str | None = None) -> StoredCoords | None:
-    """Return the coordinates a file holds itself, None when it has none."""
+    """Return the coordinates in the file itself, None when it has none."""
     if is_index(path):
         return StoredCoords(*read_index(path), path)
     if path.suffix == ".pt":
@@ -139,7 +139,7 @@ def own_coords(path: Path, slide: str | None = None) -> StoredCoords | None:
 
 
 def coords_from_elsewhere(path: Path, coords_dir: PathLike | None, slide: str | None = None) -> StoredCoords:
-    """Return the coordinates of a file that has none, from the file that goes with it."""
+    """Return the coordinates of a file that has none, from its coordinates file."""
     beside = find_coords_file(path, coords_dir)
     if beside is None:
         raise FeatureError(
@@ -151,10 +151,10 @@ def coords_from_elsewhere(path: Path, coords_dir: PathLike | None, slide: str | 
 
 
 def attributes_of(stored: StoredCoords, path: Path, coords_dir: PathLike | None) -> dict[str, Any]:
-    """Return the attributes that give the patch size, if need be from CLAM's separate coordinates file.
+    """Return the attributes with the patch size, if necessary from CLAM's separate coordinates file.
 
-    CLAM's feature files carry no attributes; the file in ``patches`` from which they were made does. It is
-    believed only if its coordinates are the same.
+    CLAM's feature files have no attributes; the file in ``patches`` from which they were made has them. It is
+    used only if its coordinates are the same.
     """
     told = stored.attributes
     if geometry_from_attributes(told).size_l0 is not None or "tile_size_um" in told or CENTRES in told:

@@ -1,6 +1,6 @@
 """How the patches of a feature file were read, so that more patches can be read in the same way.
 
-Names ending ``_l0`` are level-0 pixels, ``_px`` pixels of the level read or of the patch handed out, said which;
+Names ending ``_l0`` are level-0 pixels; ``_px`` are pixels of the level read, or of the patch returned, as stated;
 sizes are (width, height).
 """
 
@@ -22,17 +22,17 @@ _SAME_VIEW = 0.02
 
 @dataclass(frozen=True)
 class StoredReading:
-    """How a file says its patches were read; None for what it does not say.
+    """How a file says its patches were read; None for anything it does not say.
 
     Attributes
     ----------
     patch_px : (width, height) or None
-        Pixels the encoder was handed: TRIDENT's ``patch_size`` at the target magnification, CLAM's at its level.
+        Pixels given to the encoder: TRIDENT's ``patch_size`` at the target magnification, CLAM's at its level.
     level : int or None
-        The level read: CLAM's ``patch_level``, or ``read_level`` of this program's own files. TRIDENT's files name
-        none; its rule is that of `reading_for_grid`.
+        The level read: CLAM's ``patch_level``, or ``read_level`` in this program's files. TRIDENT's files name no
+        level; its rule is that of `reading_for_grid`.
     read_px : (width, height) or None
-        Pixels of that level read for a patch; other than `patch_px` where patches were shrunk.
+        Pixels of that level read per patch; differs from `patch_px` where patches were shrunk.
     """
 
     patch_px: Size | None
@@ -45,7 +45,7 @@ def stored_reading(attributes: Mapping[str, Any]) -> StoredReading:
     patch_px = _size(attributes.get("patch_size")) or _size(attributes.get("tile_size_px"))  # the latter is STAMP's
     if (level := _level(attributes.get("read_level"))) is not None:
         return StoredReading(patch_px, level, _size(attributes.get("read_size")) or patch_px)
-    # A file with both has its patch size at the magnification, as TRIDENT does.
+    # In a file with both, the patch size is at the magnification, as in TRIDENT.
     level = None if "target_magnification" in attributes else _level(attributes.get("patch_level"))
     return StoredReading(patch_px, level, None if level is None else patch_px)
 
@@ -53,14 +53,14 @@ def stored_reading(attributes: Mapping[str, Any]) -> StoredReading:
 def reading_as_stored(slide: Slide, grid: PatchGrid, stored: StoredReading, default_px: int) -> PatchReading:
     """Return how to read patches of `grid` in the way that the patches of the file were read.
 
-    A level that the file names is read when its `read_px` pixels cover a patch of the grid on this slide. On another
+    A level named in the file is read when its `read_px` pixels cover a patch of the grid on this slide. On another
     pyramid of the same slide, and where no level is named, the coarsest level that is fine enough is read, as in
     TRIDENT.
 
     Parameters
     ----------
     default_px
-        Side of a patch handed out, where the file does not say.
+        Side of a returned patch, where the file does not state it.
     """
     if stored.level is not None and stored.read_px is not None and stored.patch_px is not None:
         read_px = stored.read_px

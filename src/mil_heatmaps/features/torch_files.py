@@ -1,6 +1,6 @@
-"""Read features from ``.pt`` files, without ever running what is in them.
+"""Read features from ``.pt`` files, without ever running code in them.
 
-torch is imported by the functions that need it, so that this module costs nothing to import.
+torch is imported by the functions that need it, so that importing this module is cheap.
 """
 
 import pickle
@@ -23,7 +23,7 @@ _COORDS_KEYS = ("coords", "coordinates")
 
 
 def load_pt(path: Path) -> Any:
-    """Return what a ``.pt`` file holds: tensors (on the CPU), NumPy arrays and plain containers of them.
+    """Return the content of a ``.pt`` file: tensors (on the CPU), NumPy arrays and plain containers of them.
 
     Raises
     ------
@@ -51,8 +51,8 @@ def load_pt(path: Path) -> Any:
 def features_from_pt(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
     """Return the features, and the coordinates if the file holds them too.
 
-    A tensor or an array is the features; in a dict they go by ``features`` (and ``coords``). bfloat16, which
-    NumPy lacks, is widened to float32; no value changes.
+    A tensor or an array is the features; a dict has them as ``features`` (and ``coords``). bfloat16, which NumPy
+    lacks, becomes float32; no value changes.
     """
     held = load_pt(path)
     if isinstance(held, Mapping):

@@ -1,4 +1,4 @@
-"""What coordinates are in: level-0 pixels, or micrometres as STAMP writes them, which become pixels here.
+"""The unit of coordinates: level-0 pixels, or micrometres as in STAMP, which are converted to pixels here.
 
 Names ending ``_l0`` are level-0 pixels, ``_um`` micrometres.
 """
@@ -21,9 +21,9 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
 
 FEATS = "dataset feats"
-"""Key in attributes of a file that holds what TRIDENT and CLAM do not write, in words: `feats`, or coords in floats.
+"""Key in attributes of a file with data that TRIDENT and CLAM do not write, in words: `feats`, or float coords.
 
-What wrote it may count in other pixels, or in µm.
+The program that wrote it may count in other pixels, or in µm.
 """
 
 _STAMP_1_PX = 224
@@ -45,16 +45,16 @@ _WORDS: dict[str, float | None] = {
 
 @dataclass(frozen=True)
 class Unit:
-    """What coordinates are in.
+    """The unit of coordinates.
 
     Attributes
     ----------
     um : float or None
-        Micrometres of one; None for level-0 pixels.
+        Micrometres per unit; None for level-0 pixels.
     name : str
         For messages.
     said : str
-        How that is known.
+        How the unit is known.
     """
 
     um: float | None
@@ -64,13 +64,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class InPixels:
-    """Coordinates in level-0 pixels, not checked yet, with what describes them.
+    """Coordinates in level-0 pixels, not yet checked, and their description.
 
     Attributes
     ----------
     values : as stored, or (N, 2) float64 of whole numbers
-    attributes : with the size of a patch in pixels, where the file said it in micrometres
-    seen : the step that micrometres show, which pixels, being rounded, show only nearly
+    attributes : with the patch size in pixels, where the file states it in micrometres
+    seen : the step in micrometres; pixels are rounded and show it only approximately
     """
 
     values: npt.NDArray[Any]
@@ -80,14 +80,14 @@ class InPixels:
 
 
 def unit_of(attributes: Mapping[str, Any], values: npt.NDArray[Any] | None, space: SlideSpace, where: str) -> Unit:
-    """Return the unit of coordinates: as the file says, else as `space.unit` does, else pixels.
+    """Return the unit of coordinates: from the file, else from `space.unit`, else pixels.
 
-    `values` are only looked at for files with `feats` and without a word on units; None will do otherwise.
+    `values` are used only for files with `feats` and no stated unit; otherwise they may be None.
 
     Raises
     ------
     FeatureError
-        A unit that is not known, or `feats` whose unit cannot be told.
+        The unit is unknown, or `feats` have a unit that cannot be determined.
     """
     word = attributes.get("unit")
     folded = word.strip().casefold() if isinstance(word, str) else ""
@@ -115,7 +115,7 @@ def unit_of(attributes: Mapping[str, Any], values: npt.NDArray[Any] | None, spac
 
 
 def needed_mpp(unit: Unit, space: SlideSpace, where: str) -> float:
-    """Return the resolution that coordinates in `unit` need; FeatureError when it is not known."""
+    """Return the resolution that coordinates in `unit` need; FeatureError when it is unknown."""
     if space.mpp is None:
         raise FeatureError(
             f"{where}: its coordinates are {unit.name}, {unit.said}, and the slide's resolution (mpp) is not known, "
@@ -126,12 +126,12 @@ def needed_mpp(unit: Unit, space: SlideSpace, where: str) -> float:
 
 
 def in_pixels(values: npt.NDArray[Any], attributes: Mapping[str, Any], space: SlideSpace, where: str) -> InPixels:
-    """Return coordinates, and what their attributes say of patches, in level-0 pixels.
+    """Return coordinates, and the patch attributes, in level-0 pixels.
 
     Raises
     ------
     FeatureError
-        As `unit_of`; or micrometres on a slide whose resolution is not known.
+        As `unit_of`; or micrometres on a slide of unknown resolution.
     """
     unit = unit_of(attributes, values, space, where)
     notes = _against_key(unit, space)
@@ -141,7 +141,7 @@ def in_pixels(values: npt.NDArray[Any], attributes: Mapping[str, Any], space: Sl
             return InPixels(values, _with_size(attributes, tile_um, space.mpp), notes=notes)
         return InPixels(values, dict(attributes), notes=notes)
     mpp = needed_mpp(unit, space, where)
-    if values.dtype.kind not in "iuf" or values.size == 0:  # what is wrong with them is said where they are checked
+    if values.dtype.kind not in "iuf" or values.size == 0:  # errors in them are reported where they are checked
         return InPixels(values, dict(attributes), notes=notes)
     values_um = values.astype(np.float64) * unit.um
     text = f"coordinates are {unit.name}, {unit.said}: turned into pixels at {mpp:.6g} µm per pixel"
@@ -153,9 +153,9 @@ def in_pixels(values: npt.NDArray[Any], attributes: Mapping[str, Any], space: Sl
 def corners_um(
     values: npt.NDArray[Any], attributes: Mapping[str, Any], grid: PatchGrid, space: SlideSpace, where: str
 ) -> npt.NDArray[np.float64] | None:
-    """Return corners (N, 2) in micrometres: as stored where the file counts in a unit of length, else of the grid.
+    """Return corners (N, 2) in micrometres: as stored where the file has a unit of length, else from the grid.
 
-    None for pixels of a slide whose resolution is not known.
+    None for pixels of a slide whose resolution is unknown.
     """
     unit = unit_of(attributes, values, space, where)
     if unit.um is not None:
@@ -166,12 +166,12 @@ def corners_um(
 def check_extent(
     reach_l0: tuple[int, int], attributes: Mapping[str, Any], space: SlideSpace, where: str
 ) -> list[Notice]:
-    """Return a note on micrometres that cover less than a quarter of the slide, or more than four times of it.
+    """Return a note on micrometres that cover less than a quarter of the slide, or more than four times the slide.
 
     Parameters
     ----------
     reach_l0 : (x, y)
-        How far the patches reach.
+        Extent of the patches.
     """
     if space.size_l0 is None or space.mpp is None or unit_of(attributes, None, space, where).um is None:
         return []
@@ -198,7 +198,7 @@ def _is_stamp_1(attributes: Mapping[str, Any], values: npt.NDArray[Any]) -> bool
 
 
 def _tile_um(attributes: Mapping[str, Any], unit: Unit) -> tuple[float, float] | None:
-    """Return width and height of a patch in micrometres, where the file says them."""
+    """Return width and height of a patch in micrometres, where the file states them."""
     if (tile := positive_pair(attributes, "tile_size_um")) is not None:
         return tile
     if unit.um is None:
@@ -214,14 +214,14 @@ def _with_size(attributes: Mapping[str, Any], tile_um: tuple[float, float], mpp:
 
 
 def _seen_step(values_um: npt.NDArray[np.float64], mpp: float) -> SeenStep | None:
-    """Return the step of a grid in micrometres, as pixels: of 128.5 pixels, which are 128 and 129 in turn, 129.
+    """Return the step of a grid in micrometres, as pixels, rounded up: 128.5 pixels (128 and 129 in turn) gives 129.
 
     So squares of that size leave no gaps.
     """
     points = values_um.reshape(-1, 2) if values_um.shape[-1:] == (2,) else np.empty((0, 2))
     if len(points) < 2 or not np.isfinite(points).all() or np.abs(points).max() > 1e8:
         return None
-    seen = infer_step(np.rint(points * 10).astype(np.int64))  # float32 tells a tenth of a µm on every slide
+    seen = infer_step(np.rint(points * 10).astype(np.int64))  # float32 resolves a tenth of a µm on every slide
     if seen is None:
         return None
     steps = []

@@ -9,11 +9,11 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide
 
 _ROWS = 1024
-"""Rows a chunk; TRIDENT's single rows take four times the space and time."""
+"""Rows per chunk; TRIDENT's single rows take four times the space and time."""
 
 
 def write_coords(path: str | os.PathLike[str], grid: PatchGrid, slide: Slide) -> None:
-    """Write ``coords`` (N, 2) int64 with TRIDENT's attributes, whole or not at all; equal input gives equal bytes."""
+    """Write ``coords`` (N, 2) int64 with TRIDENT's attributes, whole or not at all; same input gives same bytes."""
     width, height = slide.dimensions_l0
     with write_h5(path) as file:
         rows = min(_ROWS, max(len(grid), 1))

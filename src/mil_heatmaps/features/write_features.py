@@ -1,8 +1,8 @@
-"""Write a slide's features as TRIDENT lays them out: what TRIDENT reads, and `mil_heatmaps.features.read`.
+"""Write a slide's features in TRIDENT's layout, which TRIDENT and `mil_heatmaps.features.read` can read.
 
 `/features` (N, width) float32 and `/coords` (N, 2) int64 with their attributes (patch_size, patch_size_level0,
-level0_magnification, target_magnification, overlap, level0_width, level0_height, name). Unlike TRIDENT's own files
-the rows lie in one piece, which reads four times as fast; the same input gives the same bytes.
+level0_magnification, target_magnification, overlap, level0_width, level0_height, name). Unlike in TRIDENT's own files,
+the rows are contiguous, which reads four times as fast; the same input gives the same bytes.
 """
 
 import os
@@ -29,10 +29,10 @@ SLICE_BYTES = 16 << 20
 def trident_attributes(slide: Slide, grid: PatchGrid, reading: PatchReading) -> dict[str, Any]:
     """Return the attributes of `coords`.
 
-    Magnifications are left out where the slide does not say its own: an invented one would be believed.
-    `patch_size_level0` is one number, a pair only when width and height differ. `step_level0` is ours: the
-    distance of patches, which TRIDENT's attributes only give rounded. So are `read_level` and `read_size`, the level
-    the pixels come from and how many of its pixels make a patch: more patches can then be read in the same way.
+    Magnifications are left out where the slide does not state its own, because readers would trust an invented one.
+    `patch_size_level0` is one number, a pair only when width and height differ. `step_level0` is our addition: the
+    distance of patches, which TRIDENT's attributes give only rounded. So are `read_level` and `read_size`, the level of
+    the pixels and how many of its pixels make a patch: more patches can then be read in the same way.
     """
     patch_px, size_l0, step_l0 = reading.patch_px[0], grid.size_l0, grid.step_l0
     attributes: dict[str, Any] = {
@@ -69,18 +69,18 @@ def write_features(
     ----------
     coords_l0 : (N, 2) int64
     features : (N, width) float32, or callable
-        A callable gets row numbers and returns their features: so that they need not be in memory at once.
+        A callable takes row numbers and returns their features, so that they need not all be in memory at once.
     encoder
-        Its name; an attribute of `features`.
+        Name of the encoder, stored as an attribute of `features`.
     attributes
-        Of `coords`; see `trident_attributes`.
+        Attributes of `coords`; see `trident_attributes`.
     key
-        What the features depend on; an attribute of `features`, see `read_key`.
+        What the features depend on, stored as an attribute of `features`; see `read_key`.
 
     Raises
     ------
     FeatureError
-        Cannot be written: no permission, disk full.
+        The file cannot be written: no permission, or the disk is full.
     """
     n = len(coords_l0)
     read = features if callable(features) else features.__getitem__
@@ -107,7 +107,7 @@ def write_features(
 
 
 def read_key(path: str | os.PathLike[str]) -> str | None:
-    """Return the key a feature file was written with, None when there is no such file or it has none."""
+    """Return the key that a feature file was written with, None without a file or a key."""
     if not Path(path).is_file():
         return None
     try:

@@ -1,1 +1,1 @@
-"""Numbers over a cohort: do models agree, do they look where the pathologist drew, what do high patches share."""
+"""Numbers over a cohort: whether models agree, whether they look where pathologists drew, what high patches share."""

@@ -1,6 +1,6 @@
-"""Does a model look where a pathologist drew: a slide's scores beside one annotated class.
+"""Whether a model looks where a pathologist drew: a slide's scores compared with one annotated class.
 
-A patch is inside where at least half of its area is.
+A patch is inside if at least half of its area is.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ MEASURES = ("auroc", "average_precision", "pointing", "dice", "enrichment")
 
 @dataclass(frozen=True)
 class Agreement:
-    """Scores of one slide beside one class. Numbers that need patches on both sides are NaN without them.
+    """Scores of one slide compared with one class. Numbers that need patches on both sides are NaN without them.
 
     Attributes
     ----------
     patches, inside, outside : int
-        Patches with a score, and how many of them are annotated and not.
+        Number of patches with a score, and how many of these are annotated and not.
     auroc, average_precision : float
         Of the scores, for inside against outside.
     pointing : float
-        Whether the highest patch is inside, 0 or 1; the share of those inside where several are highest.
+        Whether the highest patch is inside, 0 or 1; the share of those inside where several tie for highest.
     dice : float
         2 |top and inside| / (|top| + |inside|) of the top `q` patches.
     mass_inside, area_inside : float
@@ -65,13 +65,13 @@ def agreement(
     Parameters
     ----------
     values : (N,)
-        NaN is left out.
+        NaN values are left out.
     shares : (N,)
-        Which share of each patch is annotated, 0 to 1; truth values will do.
+        The annotated share of each patch, 0 to 1; booleans work as well.
     kind : ScoreKind
         Says how scores become mass; see `mass_shares`.
     top : float
-        Which part of the patches is the top.
+        Share of the patches that is the top.
     """
     numbers = np.asarray(values, dtype=np.float64).ravel()
     scored = np.isfinite(numbers)
@@ -94,7 +94,7 @@ def agreement(
 
 
 def annotated_shares(annotations: Annotations, name: str, grid: PatchGrid) -> npt.NDArray[np.float64]:
-    """Return which share of each patch is annotated as a class, (N,), 0 to 1."""
+    """Return the share of each patch that is annotated as a class, (N,), 0 to 1."""
     if annotations.mask is not None:
         labels = tuple(number for number, own in annotations.mask_names.items() if own == name)
         return annotations.mask.shares(grid, labels)
@@ -102,7 +102,7 @@ def annotated_shares(annotations: Annotations, name: str, grid: PatchGrid) -> np
 
 
 def polygon_shares(shape: Any, grid: PatchGrid) -> npt.NDArray[np.float64]:
-    """Return which share of each patch lies in a shapely geometry, (N,)."""
+    """Return the share of each patch that lies in a shapely geometry, (N,)."""
     shapely = needed("shapely", "agreement with annotations")
     x0, y0 = grid.coords_l0.T.astype(np.float64)
     boxes = shapely.box(x0, y0, x0 + grid.size_l0[0], y0 + grid.size_l0[1])
@@ -120,7 +120,7 @@ def agreement_rows(
     annotations: Annotations, columns: Mapping[str, npt.NDArray[Any]], usual: str, kind: ScoreKind, grid: PatchGrid,
     top: float,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return one row per class: the score of the class's own name where there is one, else the usual score.
+    """Return one row per class, with the score of the class's own name if there is one, else the usual score.
 
     A class that lies on no patch has a row with the reason.
     """

@@ -23,7 +23,7 @@ MEASURES = ("spearman", "jaccard")
 
 
 def cohort_table(agreement: pd.DataFrame, patients: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return a row a pair of models: the mean of each measure over the slides, with its interval.
+    """Return one row per pair of models: the mean of each measure over the slides, with its interval.
 
     `agreement` is `consensus_files.agreement_table`.
     """
@@ -52,7 +52,7 @@ def matrices(cohort: pd.DataFrame, names: Sequence[str]) -> dict[str, npt.NDArra
 
 
 def cluster_order(spearman: npt.NDArray[np.float64]) -> list[int]:
-    """Return the models so that those that agree stand side by side: average linkage of 1 - Spearman."""
+    """Return the models in an order that puts similar ones side by side: average linkage of 1 - Spearman."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
     from scipy.spatial.distance import squareform
 

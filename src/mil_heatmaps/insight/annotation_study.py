@@ -1,4 +1,4 @@
-"""A run beside a folder of annotations: one row per slide and class, means with intervals, a sheet."""
+"""A run compared with a folder of annotations: one row per slide and class, means with intervals, a sheet."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def annotation_table(
     top: float = 0.05,
     space_of: SpaceOf = told_space,
 ) -> pd.DataFrame:
-    """Return one row per slide and class: how the scores agree with what was drawn, or why that cannot be said.
+    """Return one row per slide and class: how the scores agree with the annotation, or why that is unknown.
 
-    Slides without an annotation file are no rows. Parameters are those of `read_annotations`; `top` is the part of the
-    patches whose Dice is taken. `space_of` tells what is known of a slide; left out, what its scores say.
+    Slides without an annotation file have no rows. Parameters are those of `read_annotations`; `top` is the share of
+    the patches used for Dice. `space_of` returns what is known of a slide; by default, what its scores say.
     """
     import pandas as pd
 
@@ -88,7 +88,7 @@ def annotation_cohort(table: pd.DataFrame, patients: Mapping[str, str] | None = 
 
 
 def write_annotation_sheet(path: Path, table: pd.DataFrame, patients: Mapping[str, str] | None, top: float) -> None:
-    """Write a panel a measure and one line per class as a picture."""
+    """Write a picture with one panel per measure and one line per class."""
     usable = table.dropna(subset=["class"])
     panels = []
     for measure in MEASURES:

@@ -1,7 +1,7 @@
-"""Annotations of one slide by class: GeoJSON of QuPath and TRIDENT, ASAP's XML, masks of labels.
+"""Annotations of one slide by class: GeoJSON of QuPath and TRIDENT, ASAP's XML, label masks.
 
-What comes back is, for each class, polygons in level-0 pixels, or a mask with its scale. Rings that cross themselves
-are corrected where the corrected shape has the area that was drawn, and refused where it does not.
+The result has, for each class, polygons in level-0 pixels, or a mask with its scale. Rings that cross themselves
+are corrected where the corrected shape keeps the drawn area, and refused otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNNAMED = "unclassified"
 _FURTHEST_L0 = 2**31
 
 _SAFE_CHANGE = 0.01
-"""Share of its area by which a corrected polygon may differ from the one that was drawn."""
+"""Share of its area by which a corrected polygon may differ from the drawn one."""
 
 
 class AnnotationIndex(StemIndex):
@@ -49,16 +49,16 @@ class AnnotationIndex(StemIndex):
 
 @dataclass
 class Annotations:
-    """What is drawn on one slide.
+    """The annotations of one slide.
 
     Attributes
     ----------
     polygons : class -> a shapely geometry, level-0 pixels
     mask : LabelMask or None
-        0 is nothing.
+        0 is unlabelled.
     mask_names : number -> class
     notes : list of str
-        What was corrected, moved or left out.
+        Corrections, shifts and omissions.
     """
 
     polygons: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Annotations:
 
     @property
     def classes(self) -> list[str]:
-        """The classes that are drawn, in order."""
+        """The annotated classes, in order."""
         return list(self.polygons) if self.mask is None else list(dict.fromkeys(self.mask_names.values()))
 
 
@@ -85,19 +85,19 @@ def read_annotations(
     Parameters
     ----------
     space : SlideSpace, optional
-        What is known of the slide: annotations beyond it are of another slide, and those that count from the corner of
-        its scanned area are moved.
+        What is known of the slide: annotations that lie beyond it belong to another slide, and those that count from
+        the corner of its scanned area are moved.
     classes : names, optional
-        That count; others are named in the notes and left out.
+        Classes to read; others are named in the notes and left out.
     mask_labels : number as text -> name, optional
     mask_downsample : float, optional
-        Level-0 pixels a pixel of the mask; left out, slide width over mask width.
+        Level-0 pixels per pixel of the mask; by default, slide width over mask width.
 
     Raises
     ------
     TissueError
-        A file that cannot be read, a shape that cannot be corrected safely, annotations of another slide, no class that
-        counts.
+        The file cannot be read, a shape cannot be corrected safely, the annotations are of another slide, or no class
+        is left.
     """
     refuse_no_file(path, TissueError)
     name, space = path.name.lower(), space or SlideSpace()
@@ -122,7 +122,7 @@ def read_annotations(
 
 
 def _chosen(found: Annotations, classes: Sequence[str] | None, path: Path) -> Annotations:
-    """Leave out the classes that do not count."""
+    """Leave out the classes that were not asked for."""
     if not found.classes:
         raise TissueError(f"{path} holds no annotated area")
     if classes is None:
@@ -171,7 +171,7 @@ def _by_class(drawn: Sequence[tuple[str, list[Any], str]], path: Path) -> Annota
 
 
 def _rings(rings: Any, where: str) -> list[npt.NDArray[np.float64]]:
-    """Return the rings of a polygon, each (n, 2), the outer one first; TissueError where they are none."""
+    """Return the rings of a polygon, each (n, 2), the outer one first; TissueError if they are invalid."""
     try:
         found = [np.asarray(ring, np.float64)[:, :2] for ring in rings]
         if not found or any(ring.ndim != 2 or ring.shape[1] != 2 for ring in found):
@@ -184,9 +184,9 @@ def _rings(rings: Any, where: str) -> list[npt.NDArray[np.float64]]:
 
 
 def _mended(shapely: Any, shape: Any, where: str) -> Any:
-    """Return a valid shape of the same area; TissueError where a correction would change what was drawn."""
-    # The even-odd area is what the corrected shape has; the area by the trapezoid formula counts lobes of a figure of
-    # eight against each other. Small crossings make no difference; where the two differ nobody can tell what was meant.
+    """Return a valid shape of the same area; TissueError where a correction would change the drawn shape."""
+    # The corrected shape has the even-odd area; the trapezoid formula subtracts one lobe of a figure of eight from the
+    # other. Small crossings hardly matter; where the two areas differ, nobody can tell which shape was meant.
     drawn = abs(_signed_area(shape.exterior)) - sum(abs(_signed_area(hole)) for hole in shape.interiors)
     rings = [np.asarray(ring.coords)[:-1] for ring in (shape.exterior, *shape.interiors)]
     refuse_tangle(shapely, rings, MOST_OF_ONE, f"{where} crosses itself")
@@ -223,7 +223,7 @@ def _parts(shape: Any) -> list[Any]:
 
 
 def _check_bounds(found: Annotations, size_l0: tuple[int, int] | None, path: Path) -> None:
-    """Refuse annotations of another slide: those that lie beyond it; a little over the edge is cut."""
+    """Refuse annotations of another slide, which lie beyond this one; those slightly over the edge are cut."""
     if size_l0 is None:
         return
     shapely = needed("shapely", "reading annotations")
@@ -284,7 +284,7 @@ def _listed(item: dict[str, Any], key: str, where: str) -> list[Any]:
 
 
 def class_name(properties: Any, otherwise: str) -> str:
-    """Return the class of a feature: QuPath's classification, or what other tools call it."""
+    """Return the class of a feature: QuPath's classification, or the name that other tools give it."""
     if not isinstance(properties, dict):
         return otherwise
     for key in ("classification", "class", "class_name", "label", "type", "name"):
@@ -300,7 +300,7 @@ def _asap(path: Path) -> Iterator[tuple[str, list[Any], str]]:
     try:
         data = path.read_bytes()
         wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = data.decode("utf-16" if wide else "utf-8-sig")  # what is looked at is what is read
+        text = data.decode("utf-16" if wide else "utf-8-sig")  # the checked text is the text that is parsed
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise TissueError(f"{path} declares a document type or entities, which ASAP's files have not")
         root = ElementTree.fromstring(text)

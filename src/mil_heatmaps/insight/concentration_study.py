@@ -52,7 +52,7 @@ def concentration_table(run: StudyRun) -> pd.DataFrame:
 
 
 def write_concentration_sheet(path: Path, table: pd.DataFrame, patients: Mapping[str, str] | None) -> None:
-    """Write a panel a number and a line a predicted class as a picture."""
+    """Write a picture with one panel per number and one line per predicted class."""
     named = table.assign(predicted=table["predicted"].fillna("all slides"))
     panels = []
     for column, title in _TITLES.items():

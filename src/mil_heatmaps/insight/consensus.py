@@ -1,4 +1,4 @@
-"""What several models say of the same patches: mean rank, spread, who has a patch at the top; how far pairs agree.
+"""What several models say of the same patches: mean rank, spread, votes for the top; how far pairs agree.
 
 Ranks are average rank / N, as everywhere: the highest of N patches has 1, the lowest 1 / N.
 """
@@ -22,7 +22,7 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 Floats = npt.NDArray[np.float64]
 
 TOP = 0.05
-"""Which part of a model's patches is its top, where nothing else is said."""
+"""Share of a model's patches that is its top, by default."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Agreement:
     Attributes
     ----------
     patches : int
-        That both score.
+        Number of patches that both score.
     spearman : float
         Correlation of the ranks; NaN where one map is constant.
     jaccard : float
-        Patches at the top of both over patches at the top of either.
+        Patches in the top of both over patches in the top of either.
     """
 
     patches: int
@@ -46,18 +46,18 @@ class Agreement:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Consensus:
-    """Several models on one slide.
+    """The scores of several models on one slide.
 
     Attributes
     ----------
     ranks : (n, N) float64
         NaN for a patch that some model does not score.
     top : (n, N) bool
-        Which patches are among each model's top; patches that tie with the last of them are, too.
+        Which patches are in each model's top; patches that tie with the last of them are included.
     mean, spread : (N,) float64
-        Mean and standard deviation (of the n numbers, not of a population) of the ranks.
+        Mean and standard deviation of the ranks (with n, not n - 1).
     votes : (N,) int
-        How many models have the patch at the top.
+        How many models have the patch in their top.
     """
 
     ranks: Floats
@@ -68,11 +68,11 @@ class Consensus:
 
     @property
     def patches(self) -> int:
-        """How many patches all models score."""
+        """Number of patches that all models score."""
         return int(np.isfinite(self.mean).sum())
 
     def agreement(self) -> dict[tuple[int, int], Agreement]:
-        """Return how far each pair of models agrees, by their numbers."""
+        """Return how far each pair of models agrees, keyed by their indices."""
         kept = np.isfinite(self.mean)
         ranks = self.ranks if kept.all() else self.ranks[:, kept]
         top = (self.top if kept.all() else self.top[:, kept]).astype(np.float32)
@@ -90,7 +90,7 @@ class Consensus:
     def scores(self, grid: PatchGrid, at_least: int, name: str = "consensus") -> PatchScores:
         """Return the consensus as scores with the columns ``mean rank``, ``spread`` and ``top of at least k of n``.
 
-        The last one is the share of the models that have the patch at the top, 0 where they are fewer than `at_least`.
+        The last is the share of the models that have the patch in their top, 0 where they are fewer than `at_least`.
         """
         models = len(self.ranks)
         votes = np.where(self.votes >= at_least, self.votes / models, 0.0)
@@ -100,19 +100,19 @@ class Consensus:
 
 
 def columns(models: int, at_least: int) -> tuple[str, str, str]:
-    """Return the names of the columns of a consensus."""
+    """Return the column names of a consensus."""
     return "mean rank", SPREAD, f"top of at least {at_least} of {models}"
 
 
 def consensus(scores: Sequence[npt.ArrayLike], top: float = TOP) -> Consensus:
-    """Return what several models say of the same N patches.
+    """Return the consensus of several models on the same N patches.
 
     Parameters
     ----------
     scores : n arrays of shape (N,)
-        Of any unit. A patch that one model does not score (NaN or infinite) is left out.
+        In any unit. A patch that one model does not score (NaN or infinite) is left out.
     top : float
-        Which part of its patches is a model's top, 0 to 1.
+        Share of its patches that is a model's top, 0 to 1.
 
     >>> consensus([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0]], top=0.25).mean.tolist()
     [0.25, 0.5, 0.75, 1.0]
@@ -120,7 +120,7 @@ def consensus(scores: Sequence[npt.ArrayLike], top: float = TOP) -> Consensus:
     Raises
     ------
     ScoreError
-        Fewer than two models, arrays of different length, a `top` outside 0 to 1.
+        Fewer than two models, arrays of different lengths, or a `top` outside 0 to 1.
     """
     if len(scores) < 2:
         raise ScoreError(f"a consensus needs at least two models, got {len(scores)}")
@@ -147,5 +147,5 @@ def _top(ranks: Floats, count: int, top: float) -> npt.NDArray[np.bool_]:
     for row, own in zip(high, ranks, strict=True):
         finite = own if count == len(own) else own[np.isfinite(own)]
         cut = np.partition(finite, count - last)[count - last]
-        np.greater_equal(own, cut, out=row)  # NaN is never at least anything
+        np.greater_equal(own, cut, out=row)  # comparisons with NaN are false
     return high

@@ -1,4 +1,4 @@
-"""The consensus of several experiments, slide by slide: a score file each, and a table of how far the models agree."""
+"""The consensus of several experiments: one score file per slide, and a table of how far the models agree."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class ConsensusSlide:
-    """What became of one slide.
+    """The outcome for one slide.
 
     Attributes
     ----------
-    rows : one mapping a pair of models
+    rows : one mapping per pair of models
         ``model_a``, ``model_b``, ``patches``, ``spearman``, ``jaccard``, ``matched``.
     error : why there is no consensus, empty when there is one
     """
@@ -52,14 +52,14 @@ class ConsensusSlide:
 def make_consensus(
     runs: Mapping[str, StudyRun], out: Path, *, top: float = TOP, at_least: int | None = None
 ) -> Iterator[ConsensusSlide]:
-    """Yield every slide that all experiments have; write ``S.h5`` of it to `out`, unless it is there and up to date.
+    """Yield every slide that all experiments have; write its ``S.h5`` to `out`, unless it exists and is up to date.
 
     Parameters
     ----------
     top : float
-        Which part of its patches is a model's top.
+        Share of its patches that is a model's top.
     at_least : int, optional
-        How many models must have a patch at the top; left out: more than half.
+        How many models must have a patch in their top; by default, more than half.
     """
     least = len(runs) // 2 + 1 if at_least is None else at_least
     if not 1 <= least <= len(runs):
@@ -78,7 +78,7 @@ def make_consensus(
 
 
 def left_out(runs: Mapping[str, StudyRun]) -> dict[str, str]:
-    """Return the slides that some experiment has no scores of, with the names of those experiments."""
+    """Return the slides that some experiment has no scores for, with the names of those experiments."""
     common = set(common_slides(runs))
     found = {}
     for slide_id in dict.fromkeys(name for run in runs.values() for name in run.slides):
@@ -90,13 +90,13 @@ def left_out(runs: Mapping[str, StudyRun]) -> dict[str, str]:
 
 
 def _one(slide_id: str, files: Mapping[str, Path], path: Path, top: float, least: int) -> ConsensusSlide:
-    """Read, rank, write; or take what is there."""
+    """Read, rank and write the consensus; or take the existing one."""
     stats = {name: file.stat() for name, file in files.items()}
     inputs: dict[str, Any] = {
         "version": _VERSION, "top": top, "at_least": least,
         "files": {name: [str(files[name]), stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
     }  # fmt: skip
-    known, sidecar = None, path.with_name(f".{path.stem}.json")  # hidden: a .json may be scores
+    known, sidecar = None, path.with_name(f".{path.stem}.json")  # hidden, because a visible .json may be scores
     try:
         known = json.loads(sidecar.read_bytes())
         written = path.stat()
@@ -129,12 +129,12 @@ def _one(slide_id: str, files: Mapping[str, Path], path: Path, top: float, least
 def consensus_of_slide(
     read: Mapping[str, QuickScores], top: float = TOP
 ) -> tuple[Consensus, list[dict[str, Any]], list[Notice]]:
-    """Return the consensus on the patches of the first, a row a pair of models, and what is to know.
+    """Return the consensus on the patches of the first model, one row per pair of models, and notices.
 
     Raises
     ------
     ScoreError
-        Models of different tasks or classes, slides of different size, no patch that all score.
+        Models of different tasks or classes, slides of different sizes, or no patch that all models score.
     """
     names, notices = list(read), list[Notice]()
     _refuse_different(read)
@@ -143,7 +143,7 @@ def consensus_of_slide(
     first = next(iter(read.values()))
     columns, by_area = [], set()
     for name, one in read.items():
-        classes = wanted if len(one.scores.names) > 1 else "predicted"  # one column serves every class
+        classes = wanted if len(one.scores.names) > 1 else "predicted"  # a single column serves every class
         column = select_columns(one.scores, one.prediction, classes=classes)[0].scores
         if not same_patches(one.grid, first.grid):
             values, weighed = on_grid(column, one.grid, first.grid)
@@ -182,7 +182,7 @@ def _refuse_different(read: Mapping[str, QuickScores]) -> None:
 
 
 def _class(read: Mapping[str, QuickScores]) -> tuple[str | int, list[Notice]]:
-    """Return the class whose scores are compared: the one most models predict; and what is to be said of it."""
+    """Return the class whose scores are compared, which is the one that most models predict; and notices about it."""
     several = any(len(one.scores.names) > 1 for one in read.values())
     predictions = [one.prediction for one in read.values() if one.prediction is not None]
     if not several or not predictions or predictions[0].task not in ("classification", "multilabel"):
@@ -201,7 +201,7 @@ def _class(read: Mapping[str, QuickScores]) -> tuple[str | int, list[Notice]]:
 
 
 def mean_prediction(predictions: Sequence[Prediction | None]) -> Prediction | None:
-    """Return the mean of the models' predictions; None where one has none, or of survival models."""
+    """Return the mean of the models' predictions; None where a model has none, or for survival models."""
     known = [prediction for prediction in predictions if prediction is not None]
     if len(known) < len(predictions) or not known or known[0].task == "survival":
         return None

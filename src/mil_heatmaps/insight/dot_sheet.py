@@ -1,4 +1,4 @@
-"""A sheet of numbers a slide: a panel a measure, a line a group, a dot a slide, the mean with its interval."""
+"""A sheet of numbers per slide: one panel per measure, one line per group, one dot per slide, mean with interval."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class DotPanel:
     title : str
     groups : name -> (values of the slides, their mean)
     reference : float or None
-        Where a line stands, such as 0.5 of an AUROC.
+        Position of a reference line, such as 0.5 for an AUROC.
     limits : (low, high) or None
-        Of the axis; left out, those of the values.
+        Range of the axis; by default, that of the values.
     counts : bool
         Whether the values are whole numbers.
     """

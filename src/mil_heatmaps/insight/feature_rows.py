@@ -16,13 +16,13 @@ from mil_heatmaps.scores.quick_read import QuickScores
 def features_in_order(path: Path, read: QuickScores, coords_dir: Path | None = None) -> npt.NDArray[Any]:
     """Return the features of each scored patch, (N, D), as stored.
 
-    A model keeps the order of the patches, so that files of one length belong row by row; of others, where patches were
-    left out, rows are found by their corners.
+    A model keeps the order of the patches, so files of equal length match row by row. In files of another length,
+    where patches were left out, rows are found by their corners.
 
     Raises
     ------
     FeatureError
-        A file that cannot be read, or that lacks scored patches.
+        The file cannot be read, or lacks scored patches.
     """
     found = read_features(
         path, patch_size_l0=read.grid.size_l0[0], slide_size_l0=read.slide_size_l0, coords_dir=coords_dir
@@ -37,7 +37,7 @@ def features_in_order(path: Path, read: QuickScores, coords_dir: Path | None = N
 
 
 def unit_rows(features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return each row divided by its length, float32; a row of zeros stays."""
+    """Return each row divided by its length, float32; a row of zeros is unchanged."""
     rows = features.astype(np.float32)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     rows /= np.maximum(length, np.finfo(np.float32).tiny)

@@ -1,4 +1,4 @@
-"""Masks of labels, TIFF or PNG, and which share of each patch has which label.
+"""Label masks, TIFF or PNG, and the share of each patch that has each label.
 
 Names ending ``_l0`` are level-0 pixels.
 """
@@ -25,23 +25,23 @@ from mil_heatmaps.slides.tiff_headers import JPEG_COMPRESSIONS
 from mil_heatmaps.words import said_by
 
 _MOST_BYTES = 250_000_000
-"""Of the pixels: a pixel is one byte in the masks of GrandQC, HistoQC and QuPath."""
+"""Limit in bytes; a pixel is one byte in the masks of GrandQC, HistoQC and QuPath."""
 
 _SAME_SHAPE = 0.02
-"""Share by which the ratio of the sides of slide and mask may differ: masks are rounded to whole pixels."""
+"""Share by which the aspect ratios of slide and mask may differ: masks are rounded to whole pixels."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class LabelMask:
-    """A mask on its slide.
+    """A label mask and its place on the slide.
 
     Attributes
     ----------
     values : (H, W) of whole numbers
     downsample : (x, y)
-        Level-0 pixels a pixel.
+        Level-0 pixels per pixel.
     corner_l0 : (x, y)
-        Of its first pixel: (0, 0), or the corner of the scanned area.
+        Corner of its first pixel: (0, 0), or the corner of the scanned area.
     """
 
     values: npt.NDArray[Any]
@@ -50,11 +50,11 @@ class LabelMask:
 
     @property
     def notices(self) -> list[Notice]:
-        """What is to be said of its place."""
+        """Notices about the place of the mask."""
         return [moved("pixels of the mask", self.corner_l0)] if any(self.corner_l0) else []
 
     def shares(self, grid: PatchGrid, labels: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """Return which share of each patch has one of `labels`, (N,), 0 to 1; see `label_shares`."""
+        """Return the share of each patch that has one of `labels`, (N,), 0 to 1; see `label_shares`."""
         moved_grid = replace(grid, coords_l0=grid.coords_l0 - np.asarray(self.corner_l0))
         return label_shares(self.values, self.downsample, moved_grid, labels)
 
@@ -62,17 +62,17 @@ class LabelMask:
 def read_label_mask(path: Path, space: SlideSpace, downsample: float | None = None) -> LabelMask:
     """Return a mask of whole numbers.
 
-    Of a pyramid the finest level is taken that has at most 250 million bytes. The scale comes from the sizes of mask
-    and slide, or scanned area, unless it is given for the mask's first level.
+    From a pyramid it reads the finest level with at most 250 million bytes. The scale comes from the sizes of mask
+    and slide, or scanned area, unless `downsample` gives it for the mask's first level.
 
     Raises
     ------
     TissueError
-        No image of one channel, too large, or of another shape than the slide.
+        The file is no image of one channel, is too large, or has another shape than the slide.
     """
     full, values = _read(path)
     if values.ndim == 3 and (values.shape[2] == 1 or (values[..., :1] == values[..., 1:3]).all()):
-        values = values[..., 0]  # a grey picture that was saved in colour
+        values = values[..., 0]  # a grey image saved in colour
     if values.ndim != 2 or values.dtype.kind not in "uib":
         raise TissueError(f"{path} is not a mask of labels: it holds {values.dtype} of shape {values.shape}")
     height, width = values.shape
@@ -95,7 +95,7 @@ def read_label_mask(path: Path, space: SlideSpace, downsample: float | None = No
     masks = [
         LabelMask(values, scale or (area[2] / width, area[3] / height), (area[0], area[1])) for area in fits
     ]
-    # A mask that may be of either is of the slide where all that it marks was scanned.
+    # A mask that fits both areas is taken as the slide's if everything it marks lies in the scanned area.
     return masks[-1] if len(masks) > 1 and not _within(masks[0], areas[-1]) else masks[0]
 
 
@@ -109,7 +109,7 @@ def _areas(space: SlideSpace) -> list[Box]:
 
 
 def _fits(area: Box, size_px: tuple[int, int], scale: tuple[float, float] | None) -> bool:
-    """Whether a mask of so many pixels, of a given scale or any, has the shape of an area."""
+    """Whether a mask of this size in pixels, with a given scale or any, has the shape of an area."""
     sides = area[2:]
     if scale is not None:
         off = [abs(s * n - side) / side for s, n, side in zip(scale, size_px, sides, strict=True)]
@@ -119,7 +119,7 @@ def _fits(area: Box, size_px: tuple[int, int], scale: tuple[float, float] | None
 
 
 def _within(mask: LabelMask, area: Box) -> bool:
-    """Whether all that a mask marks lies in an area, up to a pixel; what its first pixel holds marks nothing."""
+    """Whether everything a mask marks lies in an area, up to a pixel; the value of its first pixel marks nothing."""
     drawn = mask.values != mask.values[0, 0]
     for axis in (0, 1):
         marked = np.flatnonzero(drawn.any(axis=axis))
@@ -138,7 +138,7 @@ def _read(path: Path) -> tuple[tuple[int, int], npt.NDArray[Any]]:
         return _png(path) if path.suffix.lower() == ".png" else _tiff(path)
     except TissueError:
         raise
-    except Exception as error:  # a damaged picture fails in as many ways as there are decoders
+    except Exception as error:  # a damaged image can raise any error of its decoder
         raise TissueError(f"cannot read {path}: {said_by(error)}") from error
 
 
@@ -171,7 +171,7 @@ def _tiff(path: Path) -> tuple[tuple[int, int], npt.NDArray[Any]]:
 
 
 def _check_jpegs(level: Any, path: Path) -> None:
-    """Refuse a JPEG inside that claims to be larger than its tile or strip: its decoder would believe it."""
+    """Refuse an embedded JPEG that claims to be larger than its tile or strip: its decoder would trust it."""
     for page in level.pages:
         if page is None or int(page.compression) not in JPEG_COMPRESSIONS:
             continue
@@ -190,16 +190,16 @@ def _sides(level: Any) -> tuple[int, int]:
 def label_shares(
     mask: npt.NDArray[Any], downsample: tuple[float, float], grid: PatchGrid, labels: tuple[int, ...]
 ) -> npt.NDArray[np.float64]:
-    """Return which share of each patch has one of `labels`, (N,), 0 to 1; what lies beyond the mask has none.
+    """Return the share of each patch that has one of `labels`, (N,), 0 to 1; outside the mask there are no labels.
 
-    Pixels of the mask count by the area they share with a patch, from sums over rows and columns.
+    Mask pixels count by the area they share with a patch, from sums over rows and columns.
     """
     scale = np.asarray(downsample)
     low = np.clip(grid.coords_l0 / scale, 0, mask.shape[::-1])
     high = np.clip((grid.coords_l0 + np.asarray(grid.size_l0)) / scale, 0, mask.shape[::-1])
     rows, columns = (np.minimum(np.concatenate([low[:, k], high[:, k]]).astype(np.intp), mask.shape[1 - k] - 1)
                      for k in (1, 0))  # fmt: skip
-    # Sums are made only at the rows and columns where a patch begins or ends: of all they would take 8 bytes a pixel.
+    # Sums are kept only at rows and columns where a patch begins or ends: all sums would take 8 bytes per pixel.
     rows, columns = (np.unique(np.concatenate([[0], found, found + 1])) for found in (rows, columns))
     total = _sums_up_to(mask, labels, rows, columns)
 

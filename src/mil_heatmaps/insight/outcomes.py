@@ -1,4 +1,4 @@
-"""What a run predicted beside what its list says: one row per slide, confusion, ROC curves, AUROC with intervals."""
+"""A run's predictions compared with its labels: one row per slide, confusion, ROC curves, AUROC with intervals."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Curve:
 
 
 def class_of_label(label: str, classes: Sequence[str], label_dict: Mapping[str, int] | None = None) -> str | None:
-    """Return the class that a label of the list means, None where it means none.
+    """Return the class that a label of the list stands for, None where it stands for none.
 
-    Labels that share a number in `label_dict` are one class, called by all of them joined by ``/``; each of them, and
-    the joined name, is a label of it. Without `label_dict` the parts of the classes' own names are the labels.
+    Labels that share a number in `label_dict` are one class, named by all of them joined with ``/``. Each of these
+    labels, and the joined name, stands for the class. Without `label_dict` the parts of the class names are the labels.
     """
     label = label.strip()
     if not label:
@@ -56,7 +56,7 @@ def class_of_label(label: str, classes: Sequence[str], label_dict: Mapping[str, 
 
 
 def outcome_table(run: StudyRun, label_dict: Mapping[str, int] | None = None) -> pd.DataFrame:
-    """Return one row per slide: label, the class it means, what is predicted, ``p_<class>``, and whether it is right.
+    """Return one row per slide: label, its class, the predicted class, ``p_<class>``, and whether it is right.
 
     Slides without a prediction of classes have their reason in ``error``.
     """
@@ -94,7 +94,7 @@ def classes_of(table: pd.DataFrame) -> list[str]:
 
 
 def confusion(table: pd.DataFrame) -> pd.DataFrame:
-    """Return how many slides of each class (rows) are predicted as each (columns); slides without a class are out."""
+    """Return how many slides of each class (rows) are predicted as each (columns), without slides that lack a class."""
     import pandas as pd
 
     classes, known = classes_of(table), table.dropna(subset=["class", "predicted"])
@@ -104,9 +104,9 @@ def confusion(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def roc_curves(table: pd.DataFrame, patients: Mapping[str, str] | None = None) -> list[Curve]:
-    """Return the ROC curve of each class against the others; of two classes, of the second alone.
+    """Return the ROC curve of each class against the others; with two classes, of the second only.
 
-    A class that no labelled slide has, or every one, has no curve.
+    A class that no labelled slide has, or every one has, gets no curve.
     """
     metrics = needed("sklearn.metrics", "ROC curves")
     classes, known = classes_of(table), table.dropna(subset=["class", "p"])
@@ -120,7 +120,7 @@ def roc_curves(table: pd.DataFrame, patients: Mapping[str, str] | None = None) -
             continue
 
         def area(chosen: npt.NDArray[np.intp], truth: Any = truth, chances: Any = chances) -> float:
-            # By the rank sum (Mann-Whitney): the same number as scikit-learn's, in a tenth of the time.
+            # By rank sum (Mann-Whitney): the same number as scikit-learn's, in a tenth of the time.
             some = truth[chosen]
             positive = int(some.sum())
             pairs = positive * (len(some) - positive)
@@ -151,7 +151,7 @@ def metrics_table(table: pd.DataFrame, curves: Sequence[Curve], patients: Mappin
 
 
 def sorted_by_probability(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows in the order of a sheet: by the second of two classes' probability, else by class and its own."""
+    """Return the rows in sheet order: by probability of the second of two classes, else by class and its own."""
     classes = classes_of(table)
     if len(classes) == 2:
         return table.sort_values(f"p_{classes[1]}", ascending=False, na_position="last", kind="stable")

@@ -57,7 +57,7 @@ def write_overview(
             pdf.savefig(page.figure, dpi=200)
             paths.append(folder / f"overview_{number}.png")
             save_picture(paths[-1], page.rendered())
-    for stale in folder.glob("overview_*.png"):  # of an earlier run with more pages
+    for stale in folder.glob("overview_*.png"):  # left from an earlier run with more pages
         if stale not in paths and stale.stem.removeprefix("overview_").isdigit():
             stale.unlink()
     return paths
@@ -80,7 +80,7 @@ def _pages(
 
 
 def _scale(run: StudyRun, rows: Sequence[Mapping[str, Any]]) -> tuple[CohortScale, QuickScores | None]:
-    """Return one scale for the scores that are drawn, and the first of them."""
+    """Return one scale for all drawn scores, and the first of these scores."""
     columns: list[tuple[str, npt.NDArray[Any]]] = []
     first: QuickScores | None = None
     for row in rows:
@@ -92,7 +92,7 @@ def _scale(run: StudyRun, rows: Sequence[Mapping[str, Any]]) -> tuple[CohortScal
 
 
 def _colour_bar(page: Page, first: QuickScores, scale: CohortScale) -> None:
-    """Draw the colours of all maps, over white, with what the ends are."""
+    """Draw the colours of all maps over white, with what the two ends stand for."""
     scaled, cmap = on_scale(first, drawn_column(first), scale)
     colours = tint(255, colour_table(cmap).astype(float))
     axes = page.axes(_WIDTH - _MARGIN - _BAR, 0.3, _BAR, 0.14)

@@ -1,4 +1,4 @@
-"""The packages of the extra `insight`, imported when they are needed, with the line that installs them."""
+"""The packages of the extra `insight`, imported on first use; an error names the line that installs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mil_heatmaps.words import install_line, lacking
 
 
 def needed(module: str, what: str) -> Any:
-    """Return a module of scikit-learn or shapely. MissingDependencyError says what needs it and how to install it."""
+    """Return a module of scikit-learn or shapely; MissingDependencyError says what needs it and how to install it."""
     try:
         return import_module(module)
     except ImportError as error:

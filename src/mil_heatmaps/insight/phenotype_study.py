@@ -1,4 +1,4 @@
-"""Phenotypes over a cohort: which patches are taken, what the clusters share, the sheet of the most typical ones."""
+"""Phenotypes over a cohort: the choice of patches, what the clusters share, the sheet of the most typical patches."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _A_SLIDE = 2
-"""Pictures a slide may have of one cluster in the sheet, so that it shows a cohort."""
+"""Pictures per slide and cluster in the sheet, so that it shows the cohort."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Patches of one slide that are clustered: their rows, which of them are high, and all patches' ranks, 0 to 1."""
+    """Patches of one slide to cluster: their rows, which of them are high, and the ranks of all patches, 0 to 1."""
 
     rows: npt.NDArray[np.intp]
     high: npt.NDArray[np.bool_]
@@ -36,7 +36,7 @@ class Taken:
 
 
 def take_patches(scores: npt.ArrayLike, top: float, most: int, *, contrast: bool, seed: int) -> Taken:
-    """Return the high patches of a slide, at most `most` drawn by chance, and with `contrast` as many low ones."""
+    """Return the high patches of a slide, at most `most` drawn at random, and with `contrast` as many low ones."""
     values = np.asarray(scores, np.float64)
     ranks = rank_percentiles(values) / 100
     scored = np.flatnonzero(np.isfinite(values))
@@ -53,10 +53,10 @@ def take_patches(scores: npt.ArrayLike, top: float, most: int, *, contrast: bool
 
 
 def phenotype_table(patches: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Return a row a cluster: its high and low patches, mean rank, slides, its share by label and by outcome.
+    """Return one row per cluster: its high and low patches, mean rank, slides, its share by label and by outcome.
 
-    ``share_label_<x>`` is the part of the high patches of slides labelled x that lie in the cluster, ``share_right``
-    and ``share_wrong`` that of slides that are predicted right and wrong.
+    ``share_label_<x>`` is the share of the high patches of slides labelled x that lie in the cluster; ``share_right``
+    and ``share_wrong`` are the same for slides predicted right and wrong.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def phenotype_table(patches: pd.DataFrame, k: int) -> pd.DataFrame:
 
 
 def nearest_patches(patches: pd.DataFrame, k: int, count: int) -> dict[int, pd.DataFrame]:
-    """Return, for each cluster, the patches nearest its centre, at most two a slide."""
+    """Return, for each cluster, the patches nearest its centre, at most two per slide."""
     found = {}
     for number in range(k):
         own = patches[patches["cluster"] == number].sort_values("distance", kind="stable")
@@ -103,9 +103,9 @@ def write_phenotype_sheet(
     picture: Callable[[Mapping[str, Any]], npt.NDArray[np.uint8] | None],
     words: str,
 ) -> None:
-    """Write a line a cluster: its numbers, and pictures of the patches nearest its centre.
+    """Write one line per cluster: its numbers, and pictures of the patches nearest its centre.
 
-    `picture` cuts a patch from its slide; None where that cannot be done.
+    `picture` cuts a patch from its slide; it returns None where it cannot.
     """
     across = max((len(part) for part in nearest.values()), default=1)
     tile, left, line = 1.0, 4.3, 1.3

@@ -1,7 +1,7 @@
 """Clusters of patches by their features: k-means on the directions of feature vectors.
 
-Features are divided by their length, brought to 50 principal components and clustered. Components are found on at most
-20,000 patches, the number of clusters on at most 2,000; both are said. One seed gives one result.
+Features are divided by their length, reduced to 50 principal components and clustered. Components are fitted on at
+most 20,000 patches, the number of clusters on at most 2,000; the words say so. The same seed gives the same result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mil_heatmaps.insight.packages import needed
 COMPONENTS, FITTED, JUDGED = 50, 20_000, 2_000
 CHOICES = range(2, 13)
 MOST = 20
-"""Clusters that a map has colours for."""
+"""Maximum number of clusters, because a map has this many colours."""
 
 _BLOCK = 8192
 
@@ -34,7 +34,7 @@ class Phenotypes:
     labels : (N,) int32
         Cluster of each patch, from 0, the largest first.
     distances : (N,) float32
-        Of each patch to its centre.
+        Distance of each patch to its centre.
     silhouettes : k -> mean silhouette
         Empty where k was given.
     words : str
@@ -51,7 +51,7 @@ class Phenotypes:
     centres: npt.NDArray[np.float32]
 
     def assign(self, features: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """Return the nearest cluster of each patch and its distance. FeatureError for another width."""
+        """Return the nearest cluster of each patch and its distance. FeatureError for features of another width."""
         if features.shape[1] != len(self.mean):
             raise FeatureError(f"features are {features.shape[1]} wide, the clusters are of {len(self.mean)}")
         return _nearest(_reduced(features, self.mean, self.axes), self.centres)
@@ -63,7 +63,7 @@ def cluster(features: npt.NDArray[Any], k: int | None = None, seed: int = 1) -> 
     Parameters
     ----------
     k : int, optional
-        Number of clusters, 2 to 20. Left out, the one of 2 to 12 with the highest mean silhouette.
+        Number of clusters, 2 to 20. By default, the number from 2 to 12 with the highest mean silhouette.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def cluster(features: npt.NDArray[Any], k: int | None = None, seed: int = 1) -> 
 
 
 def _silhouettes(reduced: npt.NDArray[np.float32], seed: int) -> dict[int, float]:
-    """Return the mean silhouette of each number of clusters, on a sample."""
+    """Return the mean silhouette for each number of clusters, on a sample."""
     kmeans = needed("sklearn.cluster", "phenotypes").KMeans
     score = needed("sklearn.metrics", "phenotypes").silhouette_score
     rng = np.random.default_rng(seed)

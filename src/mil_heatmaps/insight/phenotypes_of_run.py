@@ -32,7 +32,7 @@ class RunPhenotypes:
     table : DataFrame
         One row per cluster, see `phenotype_table`.
     patches : DataFrame
-        One row per patch that was clustered: slide, place, rank, cluster, distance to the cluster's centre.
+        One row per clustered patch: slide, place, rank, cluster, distance to the cluster's centre.
     found : Phenotypes
         Assigns clusters to further features.
     """
@@ -54,12 +54,12 @@ def phenotypes_of_run(
     label_dict: Mapping[str, int] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> RunPhenotypes:
-    """Cluster the features of each slide's high patches and, with `contrast`, of as many of its lowest.
+    """Cluster the features of each slide's high patches and, with `contrast`, of equally many of its lowest.
 
     Parameters
     ----------
-    top, per_slide : part of a slide's patches that is high, and how many of them are taken at most
-    say : hears of slides that are left out: without features, or with features of another width than the first one's
+    top, per_slide : share of a slide's patches that is high, and the most that are taken
+    say : called for slides that are left out: without features, or with another feature width than the first slide
 
     Raises
     ------
@@ -99,7 +99,7 @@ def phenotypes_of_run(
 
 
 def _joined(features: list[npt.NDArray[np.float16]]) -> npt.NDArray[np.float16]:
-    """Return the rows of all slides, which are let go."""
+    """Return the rows of all slides joined; empties `features` to free memory."""
     whole = np.concatenate(features)
     features.clear()
     return whole

@@ -1,6 +1,6 @@
-"""What of a slide's attention lies on artefacts, by the masks of GrandQC and HistoQC.
+"""How much of a slide's attention lies on artefacts, by the masks of GrandQC and HistoQC.
 
-A mask's scale comes from the two sizes, its own and the slide's, never from a resolution that somebody stated.
+A mask's scale comes from its own size and the slide's, never from a stated resolution.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ _HISTO_QC = {
     "pen_markings": "pen", "coverslip_edge": "edge", "bubble": "edge", "blurry": "blur", "dark": "dark",
     "folds": "fold", "tissue_folds": "fold",
 }  # fmt: skip
-"""HistoQC's masks beside ``S.svs_mask_use.png`` that tell artefacts, by the end of their names."""
+"""HistoQC's masks of artefacts beside ``S.svs_mask_use.png``, by the end of their names."""
 
 WORDS = {"fold": "folds", "dark": "dark spots", "pen": "pen marks", "edge": "edges or bubbles", "blur": "blur"}
 
 MOSTLY = 0.5
-"""Share of a patch that must be an artefact for the patch to be left out."""
+"""Share of a patch that must be artefact for the patch to be left out."""
 
 _NOTED = 0.01
-"""By how much attention on an artefact must exceed its share of the tissue to be worth a notice."""
+"""How far an artefact's share of attention or top patches must exceed its share of the tissue for a notice."""
 
 
 class QcMask(LabelMask):
-    """A mask of quality control on its slide: 1 for tissue, 2 to 6 in the order of `ARTEFACTS`, 0 for glass."""
+    """A quality-control mask on its slide: 1 for tissue, 2 to 6 in the order of `ARTEFACTS`, 0 for glass."""
 
     @property
     def tissue_shares(self) -> dict[str, float]:
-        """Which share of the tissue, artefacts included, each artefact is."""
+        """The share of the tissue, artefacts included, that each artefact covers."""
         counts = np.bincount(self.values.ravel(), minlength=2 + len(ARTEFACTS))
         everything = int(counts[TISSUE:].sum())
         return {name: float(counts[2 + k]) / everything if everything else 0.0 for k, name in enumerate(ARTEFACTS)}
 
     def patch_shares(self, grid: PatchGrid) -> dict[str, npt.NDArray[np.float64]]:
-        """Return which share of each patch is each artefact, (N,)."""
+        """Return the share of each patch that each artefact covers, (N,)."""
         return {
             name: self.shares(grid, (2 + k,)) for k, name in enumerate(ARTEFACTS) if (self.values == 2 + k).any()
         }
@@ -69,7 +69,7 @@ class OnArtefact:
 
 
 def qc_files(path: Path) -> list[Path]:
-    """Return the files that a mask consists of: HistoQC writes one for each artefact."""
+    """Return the files of a mask: HistoQC writes one per artefact."""
     stem = _histo_stem(path)
     if stem is None:
         return [path]
@@ -78,9 +78,9 @@ def qc_files(path: Path) -> list[Path]:
 
 
 def read_qc_mask(path: Path, space: SlideSpace) -> QcMask:
-    """Return the mask of a slide: GrandQC's, or HistoQC's where it is called ``…_mask_use.png``.
+    """Return the mask of a slide: GrandQC's, or HistoQC's where the name ends in ``_mask_use.png``.
 
-    TissueError for a file that is not a mask, has another shape than the slide, or has numbers GrandQC does not know.
+    TissueError if the file is not a mask, has another shape than the slide, or has numbers that GrandQC does not use.
     """
     mask = read_label_mask(path, space)
     values, place = mask.values, (mask.downsample, mask.corner_l0)
@@ -112,13 +112,13 @@ def _histo_stem(path: Path) -> str | None:
 def on_artefacts(
     values: npt.ArrayLike, kind: ScoreKind, shares: Mapping[str, npt.NDArray[np.float64]], tissue: Mapping[str, float]
 ) -> dict[str, OnArtefact]:
-    """Return what of a slide's scores lies on each artefact that there is.
+    """Return how much of a slide's scores lies on each artefact present.
 
     Parameters
     ----------
     values : (N,)
     shares : artefact -> (N,)
-        Which share of each patch it is.
+        Share of each patch that the artefact covers.
     tissue : artefact -> share of the tissue
     """
     mass, top = mass_shares(values, kind), top_patches(values, TOP)
@@ -129,7 +129,7 @@ def on_artefacts(
 
 
 def qc_columns(found: Mapping[str, OnArtefact], without: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Return the columns of a run's lists."""
+    """Return the columns for a run's lists."""
     columns = dict[str, float]()
     for name, on in found.items():
         columns |= {f"qc_{name}_tissue": on.tissue, f"qc_{name}_attention": on.attention, f"qc_{name}_top": on.top}
@@ -139,7 +139,7 @@ def qc_columns(found: Mapping[str, OnArtefact], without: Mapping[str, float] | N
 
 
 def qc_notices(found: Mapping[str, OnArtefact]) -> list[Notice]:
-    """Return a notice for each artefact that has more of the attention, or of the top patches, than of the tissue."""
+    """Return a notice for each artefact whose share of the attention, or top patches, exceeds its share of tissue."""
     notices = []
     for name, on in found.items():
         of_top = on.top - on.tissue >= on.attention - on.tissue
@@ -155,7 +155,7 @@ def _percent(share: float) -> str:
 
 
 def mostly(shares: Mapping[str, npt.NDArray[np.float64]], names: Any) -> npt.NDArray[np.bool_]:
-    """Return (N,) true for patches at least half of which is the named artefacts together."""
+    """Return (N,) true for patches of which the named artefacts together cover at least half."""
     chosen = [shares[name] for name in names if name in shares]
     size = len(next(iter(shares.values()))) if shares else 0
     return np.asarray(np.sum(chosen, axis=0) >= MOSTLY) if chosen else np.zeros(size, bool)

@@ -1,4 +1,4 @@
-"""Experiments as a study needs them: which slides have scores, and what the list says of each."""
+"""Experiments as a study needs them: which slides have scores, and what the list says about each."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import first_of
 
 SpaceOf = Callable[[str, QuickScores], SlideSpace]
-"""Tells of a slide, by its name and scores, what positions in files mean on it."""
+"""Returns, for a slide's name and scores, what positions in files mean on the slide."""
 
 
 def told_space(slide_id: str, read: QuickScores) -> SlideSpace:
-    """Return what a slide's scores tell of it: all but its scanned area."""
+    """Return what a slide's scores tell about it: everything but its scanned area."""
     return SlideSpace(read.slide_size_l0, mpp=read.level0_mpp, name=slide_id)
 
 
@@ -37,7 +37,7 @@ class ScoredSlide:
     scores : Path
         Its score file.
     group : str
-        Folder of the group it lies in, empty without one.
+        Folder of its group, empty without one.
     cells : mapping from column to text
         Its row of the list.
     record : SlideRecord or None
@@ -51,22 +51,22 @@ class ScoredSlide:
 
     @property
     def label(self) -> str:
-        """What the list says it is, empty where it does not."""
+        """The slide's label in the list, empty without one."""
         return self.cells.get("label", "")
 
 
 class StudyRun:
-    """One experiment, finished or at work: what has scores so far.
+    """One experiment, finished or in progress: the slides that have scores so far.
 
     Parameters
     ----------
     folder : ``<raw_save_dir>/<save_exp_code>``, the output of generate_heatmaps.py, its name below the usual place, its
-        config, or any folder of score files (``S_blockmap.h5``)
+    config, or any folder of score files (``S_blockmap.h5``)
 
     Raises
     ------
     ConfigError
-        When there is no such folder, or no slide in it has scores.
+        There is no such folder, or no slide in it has scores.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -85,7 +85,7 @@ class StudyRun:
         """The slides with scores, by slide_id."""
         try:
             rows = {comparable(row.slide_id): row.cells for row in self.run.rows}
-        except HeatmapError:  # a list that cannot be read takes labels from nobody's scores
+        except HeatmapError:  # without a readable list, scores are used without labels
             rows = {}
         found = {}
         for slide_id, path in self.run.records.items():
@@ -101,11 +101,11 @@ class StudyRun:
 
     @cached_property
     def patients(self) -> dict[str, str] | None:
-        """The patient of each slide, None where the list has no such column."""
+        """The patient of each slide; None where the list has no such column."""
         return patients_of({slide_id: slide.cells for slide_id, slide in self.slides.items()})
 
     def record(self, slide_id: str) -> SlideRecord | None:
-        """Return the slide's record, None where there is none."""
+        """Return the slide's record; None where there is none."""
         return self.run.record(slide_id)
 
 
@@ -115,7 +115,7 @@ def open_runs(folders: Sequence[str | Path]) -> dict[str, StudyRun]:
     Raises
     ------
     ConfigError
-        Fewer than two, one of them twice, or no slide in common; says which.
+        Fewer than two, the same one twice, or no slide in common; the message says which.
     """
     if len(folders) < 2:
         raise ConfigError("a consensus needs at least two experiments")
@@ -137,14 +137,14 @@ def open_runs(folders: Sequence[str | Path]) -> dict[str, StudyRun]:
 
 
 def common_slides(runs: Mapping[str, StudyRun]) -> list[str]:
-    """Return the slides that every experiment has scores of, in the order of the first."""
+    """Return the slides that have scores in every experiment, in the order of the first."""
     others = [{comparable(slide_id) for slide_id in run.slides} for run in runs.values()]
     first = next(iter(runs.values()))
     return [slide_id for slide_id in first.slides if all(comparable(slide_id) in other for other in others)]
 
 
 def slide_of(run: StudyRun, slide_id: str) -> ScoredSlide | None:
-    """Return a run's slide by its name, however Unicode spells it."""
+    """Return a run's slide by its name, in any Unicode normalisation."""
     found = run.slides.get(slide_id)
     if found is None:
         found = {comparable(name): slide for name, slide in run.slides.items()}.get(comparable(slide_id))

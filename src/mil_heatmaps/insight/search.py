@@ -1,4 +1,4 @@
-"""Where else: the patches of a cohort whose features are most like one patch's, by exact cosine, slide after slide."""
+"""Similar patches in a cohort: those whose features have the highest exact cosine to one patch's, slide by slide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 16_384
 
 @dataclass(frozen=True, order=True)
 class Found:
-    """A patch like the one asked for: its cosine, slide, and row among the slide's patches."""
+    """A patch similar to the query: its cosine, slide, and row among the slide's patches."""
 
     cosine: float
     slide_id: str
@@ -28,7 +28,7 @@ class Found:
 def similarities(features: npt.NDArray[Any], query: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return the cosine of each row (N, D), as stored, with a vector (D,), in blocks of 16,384 rows.
 
-    FeatureError for another width, or a vector without direction.
+    FeatureError for another width, or a vector of zeros.
     """
     if features.shape[1] != len(query):
         raise FeatureError(f"features are {features.shape[1]} wide, the patch's are {len(query)}")
@@ -53,16 +53,16 @@ def where_else(
     but: tuple[str, int] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Found]:
-    """Return the patches most like `query`, highest cosine first.
+    """Return the patches most similar to `query`, highest cosine first.
 
     Parameters
     ----------
-    slides : pairs of slide_id and what reads its features
-        Read one after the other; a slide that cannot be read, or has another width, is said and left out.
+    slides : pairs of slide_id and a function that reads its features
+    Read one after the other; a slide that cannot be read, or has another width, is reported and left out.
     most, a_slide : int
-        At most so many patches, and so many of one slide.
+        Maximum number of patches in all, and per slide.
     but : (slide_id, row), optional
-        The patch that is asked about.
+        The query patch itself, which is left out.
     """
     best: list[Found] = []
     for slide_id, read in slides:

@@ -1,4 +1,4 @@
-"""Where else in a run's slides there are patches like one: a table with scores, ranks, labels and predictions."""
+"""Patches of a run similar to a given one: a table with scores, ranks, labels and predictions."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def similar_patches(
     place_l0: tuple[int, int],
     say: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """Return the patch that holds a point, in the first row, and the 50 most like it, at most three a slide.
+    """Return the patch at a point, in the first row, and the 50 most similar patches, at most three per slide.
 
     Parameters
     ----------
-    say : hears how long it will take, before it begins, and of slides that are left out
+    say : is told how long it will take, before it begins, and which slides are left out
 
     Raises
     ------
     ConfigError
-        No such slide, or no patch there.
+        There is no such slide, or no patch at the point.
     FeatureError
         The slide has no features.
     """
@@ -69,7 +69,7 @@ def _slides(run: StudyRun, files: StudyFiles) -> Iterator[tuple[str, Callable[[]
 
 
 def _told(run: StudyRun, found: Found) -> dict[str, Any]:
-    """Return a line of the list: where the patch is, how like, and what the model and the list say."""
+    """Return a row of the table: where the patch is, its similarity, and what the model and the list say."""
     slide = run.slides[found.slide_id]
     read = read_quickly(slide.scores)
     scores = drawn_column(read).scores

@@ -1,7 +1,7 @@
 """Rank correlation of scores with numbers on the same patches, judged against shifted maps.
 
-Neighbouring patches are alike in both, so that shuffled patches would make almost everything significant. The map is
-shifted as a whole on its grid, around the edges (a torus), which keeps its neighbourhoods.
+Neighbouring patches are alike in both, so shuffling patches would make almost everything significant. Instead the
+map is shifted as a whole on its grid, around the edges (a torus), which keeps its neighbourhoods.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 SHIFTS, SEED = 499, 1
 _LEAST = 0.5
-"""Share of the patches that must meet a score after a shift, else another shift is drawn."""
+"""Share of the patches that must get a score after a shift; otherwise another shift is drawn."""
 
 _COLUMNS = 512
 _ROUNDING = 1e-12
@@ -26,15 +26,15 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Correlations:
-    """Of each column: the rank correlation with the scores, its p against shifts, and the difference of tenths.
+    """For each column: the rank correlation with the scores, its p against shifts, and the difference of tenths.
 
     Attributes
     ----------
     patches : int
-        That have both.
+        Number of patches that have both.
     spearman, p, difference : (F,)
         `p` is (1 + shifts with at least this correlation, of either sign) / (1 + shifts). `difference` is the mean of
-        the highest tenth of the patches less that of the lowest.
+        the highest tenth of the patches minus that of the lowest.
     shifts : int
     """
 
@@ -48,7 +48,7 @@ class Correlations:
 def correlations(
     scores: npt.ArrayLike, columns: Floats, grid: PatchGrid, *, shifts: int = SHIFTS, seed: int = SEED
 ) -> Correlations:
-    """Return how columns (N, F) go with scores (N,); patches that lack one of them are left out.
+    """Return how columns (N, F) correlate with scores (N,); patches that lack one of them are left out.
 
     NaN where a column is constant or fewer than 10 patches have both.
     """
@@ -62,7 +62,7 @@ def correlations(
     ranks = np.asarray(rankdata(own), np.float64)
     moved = _moved(ranks - ranks.mean(), grid.take(kept), shifts, seed)
     order, tenth = np.argsort(own, kind="stable"), max(1, count // 10)
-    # Of thousands of genes so many at a time: the products of all shifts with all genes are matrix products.
+    # Thousands of genes are processed in blocks: the products of all shifts with a block are matrix products.
     for start in range(0, width, _COLUMNS):
         block = slice(start, start + _COLUMNS)
         numbers = np.nan_to_num(columns[kept, block])
@@ -77,9 +77,9 @@ def correlations(
 
 
 def _moved(ranks: Floats, grid: PatchGrid, shifts: int, seed: int) -> Floats:
-    """Return the ranks that each patch meets after each shift, (shifts, N); NaN where it meets no patch.
+    """Return the rank that each patch gets after each shift, (shifts, N); NaN where a patch gets none.
 
-    Shifts that few patches meet a score after are drawn again, so that there may be fewer than `shifts`.
+    A shift after which few patches get a score is drawn again, so the result may have fewer than `shifts`.
     """
     cells, shape = _cells(grid)
     field = np.full(shape, np.nan)
@@ -106,9 +106,9 @@ def _cells(grid: PatchGrid) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
 
 
 def _pearson(a: Floats, b: Floats) -> Floats:
-    """Return the correlation of each row of a (S, N) with each column of b (N, F), over the numbers that a row has.
+    """Return the correlation of each row of a (S, N) with each column of b (N, F), over the row's finite numbers.
 
-    Both are about zero, so that the sums are not large beside what is left of them. NaN where one is constant.
+    Both have means near zero, which avoids cancellation in the sums. NaN where one is constant.
     """
     met = np.isfinite(a)
     a, some = np.where(met, a, 0.0), met.astype(np.float64)

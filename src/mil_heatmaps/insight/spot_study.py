@@ -1,4 +1,4 @@
-"""A run beside spots or cells: how each gene or cell type goes with the scores, one row per slide and column."""
+"""A run compared with spots or cells: how each gene or cell type correlates with the scores, by slide and column."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _COLUMNS = (
 )  # fmt: skip
 
 _LAYERS = 12
-"""Columns of a slide's layer: those that differ most between high and low patches."""
+"""Columns of a slide's layer: those with the largest difference between high and low patches."""
 
 
 def spot_table(
     run: StudyRun, folder: Path, *, unit: str = "px", layers: Path | None = None,
     space_of: SpaceOf = told_space, say: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return one row per slide and gene or cell type, the largest differences of high and low patches first.
+    """Return one row per slide and gene or cell type, largest difference between high and low patches first.
 
-    For cells there is also ``cells``: their number on a patch. Slides without a file are no rows. With `layers` a score
-    file a slide is written there with the 12 columns that differ most, for pictures, exports and the viewer.
+    For cells there is also ``cells``: their number per patch. Slides without a file have no rows. With `layers`, one
+    score file per slide is written there with the 12 columns that differ most, for pictures, exports and the viewer.
     """
     import pandas as pd
 
@@ -90,7 +90,7 @@ def _write_layer(path: Path, read: QuickScores, values: npt.NDArray[np.float64],
 
 
 def spot_cohort(table: pd.DataFrame, patients: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return a row a gene or cell type: mean correlation and mean difference over the slides, with intervals."""
+    """Return one row per gene or cell type: mean correlation and mean difference over the slides, with intervals."""
     import pandas as pd
 
     rows = []

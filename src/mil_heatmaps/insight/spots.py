@@ -1,4 +1,4 @@
-"""Spots and cells of one slide: points with numbers or with classes, joined to patches.
+"""Spots and cells of one slide: points with numbers or classes, assigned to patches.
 
 A table has x and y (level-0 pixels, or micrometres) and either columns of numbers (genes, proteins) or a column of cell
 types; an h5ad has ``obsm["spatial"]``; a GeoJSON has cells as points or outlines with a class.
@@ -36,10 +36,10 @@ _NO_NUMBERS = ("in_tissue", "array_row", "array_col", "index", "id", "cell_id", 
 
 
 _MOST_NUMBERS = 1 << 28
-"""Of a table, points times columns: 1 GiB as float32."""
+"""Maximum of points times columns of a table: 1 GiB as float32."""
 
 _MOST_TYPES = 1_000
-"""Cell types are told apart by a column each; a column with more is one of names, or of numbers."""
+"""Maximum number of cell types (each gets a column); a column with more values holds names or numbers."""
 
 
 class SpotIndex(StemIndex):
@@ -62,11 +62,11 @@ class Spots:
     points_l0 : (M, 2) float64
         Level-0 pixels.
     values : (M, F) float32
-        Of each point: the numbers of genes, or 1 for its cell type and 0 for the others.
+        For each point: the numbers of genes, or 1 for its cell type and 0 for the others.
     names : F str
     are_types : bool
         Whether the columns are cell types.
-    notices : what is to know of their place
+    notices : notices about their place
     """
 
     points_l0: npt.NDArray[np.float64]
@@ -82,14 +82,14 @@ def read_spots(path: Path, *, unit: str = "px", space: SlideSpace | None = None)
     Parameters
     ----------
     unit : ``px`` or ``um``
-        What positions are in; columns such as ``x_um`` say it themselves.
+        The unit of positions; columns such as ``x_um`` name it themselves.
     space : SlideSpace, optional
-        What is known of the slide: its resolution, for ``um``, and its scanned area, from which they may count.
+        What is known of the slide: its resolution, for ``um``, and its scanned area, whose corner may be the origin.
 
     Raises
     ------
     ScoreError
-        No positions, no numbers or types, micrometres of a slide without a resolution.
+        No positions, no numbers or types, or micrometres on a slide without a resolution.
     """
     refuse_no_file(path, ScoreError)
     suffix = path.suffix.lower()
@@ -121,7 +121,7 @@ def _table(path: Path) -> pd.DataFrame:
         return read_parquet(path, ScoreError)
     try:
         return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-    except Exception as error:  # a damaged file fails in as many ways as there are kinds of columns
+    except Exception as error:  # a damaged file can raise any error of its columns
         raise ScoreError(f"cannot read {path}: {said_by(error)}") from error
 
 
@@ -146,7 +146,7 @@ def _positions(table: pd.DataFrame, path: Path, in_um: bool) -> tuple[npt.NDArra
 
 
 def _columns(table: pd.DataFrame, path: Path) -> tuple[npt.NDArray[np.float32], tuple[str, ...], bool]:
-    """Return the numbers of each point; of a column of cell types, 1 for the point's own."""
+    """Return the numbers of each point; for a column of cell types, 1 in the point's own type."""
     import pandas as pd
 
     kind = next((name for name in table.columns if str(name).strip().lower() in _TYPES
@@ -170,7 +170,7 @@ def _one_of(types: npt.NDArray[Any], path: Path) -> tuple[npt.NDArray[np.float32
 
 
 def _h5ad(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], tuple[str, ...], bool]:
-    """Return what an h5ad holds: it is HDF5, with ``X`` dense or sparse by rows or columns."""
+    """Return the contents of an h5ad: HDF5 with ``X`` dense, or sparse by rows or columns."""
     import h5py
     with hdf5.open_h5(path, ScoreError) as file:
         place = hdf5.dataset(file, "obsm/spatial")
@@ -184,7 +184,7 @@ def _h5ad(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32],
             names = (index["values"] if isinstance(index, h5py.Group) else index).asstr()[()]
         except HeatmapError:
             raise
-        except Exception as error:  # of one that anndata did not write anything may be otherwise
+        except Exception as error:  # in a file that anndata did not write, anything may differ
             raise ScoreError(f"{path} is not an h5ad as anndata writes it: {said_by(error)}") from error
     if points.ndim != 2 or points.shape[1] != 2 or values.shape != (len(points), len(names)):
         raise ScoreError(f"{path}: {points.shape} positions, {len(names)} names and numbers of shape {values.shape}")
@@ -204,7 +204,7 @@ def _matrix(file: Any, rows: int, path: Path) -> npt.NDArray[np.float32]:
     sparse = csc_array if "csc" in str(matrix.attrs["encoding-type"]) else csr_array
     parts = tuple(hdf5.needed_dataset(matrix, key)[()] for key in ("data", "indices", "indptr"))
     held = sparse(parts, shape=(height, width))
-    held.check_format(full_check=True)  # else a place beyond the matrix is written to all the same
+    held.check_format(full_check=True)  # otherwise an index beyond the matrix would still be written to
     return np.asarray(held.toarray(), np.float32)
 
 
@@ -233,9 +233,9 @@ def _cells(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]
 
 
 def on_patches(spots: Spots, grid: PatchGrid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return how many points lie on each patch, (N,), and the mean of each column there, (N, F), NaN without a point.
+    """Return the number of points on each patch, (N,), and the mean of each column, (N, F), NaN without a point.
 
-    Of cell types the mean is the share of the cells. A point on several patches that overlap counts on each.
+    For cell types the mean is the share of the cells. A point on several overlapping patches counts on each.
     """
     from scipy.spatial import cKDTree
 
@@ -246,7 +246,7 @@ def on_patches(spots: Spots, grid: PatchGrid) -> tuple[npt.NDArray[np.int64], np
         near = tree.query_ball_point((grid.coords_l0 + size / 2) / size, 0.5, p=np.inf)
         for patch, members in enumerate(near):
             inside = spots.points_l0[members]
-            # A patch holds its left and upper edge, and its neighbour the others.
+            # A patch includes its left and upper edge; the other edges belong to its neighbours.
             held = np.asarray(members, int)[((inside >= grid.coords_l0[patch])
                                              & (inside < grid.coords_l0[patch] + size)).all(axis=1)]  # fmt: skip
             counts[patch], sums[patch] = len(held), spots.values[held].sum(axis=0, dtype=np.float64)

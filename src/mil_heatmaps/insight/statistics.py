@@ -1,6 +1,6 @@
-"""Means with bootstrap intervals: the one place where they are made, so that every interval says how and of how many.
+"""Means with bootstrap intervals: computed only here, so that every interval states its method and n.
 
-Slides of one patient are not independent. Where the patients are known, patients are drawn and each brings all of its
+Slides of one patient are not independent. Where the patients are known, patients are drawn, each with all of their
 slides.
 """
 
@@ -17,10 +17,10 @@ import numpy.typing as npt
 from mil_heatmaps.words import counted, number_words
 
 PATIENT_COLUMNS = ("case_id", "patient_id", "patient")
-"""Columns of a process list that name the patient, the first that is there."""
+"""Columns of a process list that name the patient; the first one present counts."""
 
 LEAST = 10
-"""Slides (patients, where they are known) from which on an interval is given."""
+"""Minimum number of slides (or patients, where known) for an interval."""
 
 DRAWS, LEVEL, SEED = 2000, 0.95, 1
 
@@ -29,7 +29,7 @@ Statistic = Callable[[npt.NDArray[np.intp]], float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of a cohort, with its interval where there are enough slides.
+    """A number over a cohort, with its interval where there are enough slides.
 
     Attributes
     ----------
@@ -37,11 +37,11 @@ class Estimate:
     low, high : float
         NaN where no interval is given.
     slides : int
-        That the number is of, n.
+        Number of slides behind the value, n.
     patients : int or None
-        That were drawn, None where no patients are known and slides were.
+        Number of patients drawn; None where patients are unknown and slides were drawn.
     method : str
-        How the interval was made, or why there is none.
+        How the interval was computed, or why there is none.
     """
 
     value: float
@@ -70,7 +70,7 @@ class Estimate:
 def patients_of(rows: Mapping[str, Mapping[str, str]]) -> dict[str, str] | None:
     """Return the patient of each slide, by slide_id, from the rows of a process list; None without such a column.
 
-    A slide whose cell is empty is a patient of its own.
+    A slide whose cell is empty counts as a separate patient.
     """
     for column in PATIENT_COLUMNS:
         if any(cells.get(column, "").strip() for cells in rows.values()):
@@ -86,11 +86,11 @@ def bootstrap(
     Parameters
     ----------
     statistic : function of the numbers of the chosen slides, with repeats
-        May be NaN for a draw without, say, a second class; such draws are left out.
+        May return NaN for a draw, for example without a second class; such draws are left out.
     groups : one value per slide
-        Its patient; slides with equal values are drawn together.
+        The patient of each slide; slides with equal values are drawn together.
     by_patient : bool
-        Whether the groups are patients; only changes the words.
+        Whether the groups are patients; changes only the words.
     """
     names, owner = np.unique(np.asarray([str(group) for group in groups], dtype=object), return_inverse=True)
     slides, many = len(owner), len(names)

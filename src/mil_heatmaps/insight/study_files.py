@@ -25,12 +25,12 @@ _SIDE_PX = 160
 
 
 class StudyFiles:
-    """What a run's config names, found when it is asked for; a context manager that closes slides.
+    """The slides and features of a run's config, found on request; a context manager that closes slides.
 
     Attributes
     ----------
     absent : list of str
-        Slides that were asked for and are not there.
+        Requested slides whose files are missing.
     """
 
     def __init__(self, run: StudyRun) -> None:
@@ -47,7 +47,7 @@ class StudyFiles:
 
     @property
     def jobs(self) -> dict[str, SlideJob]:
-        """The run's slides with their files. ConfigError when the run's inputs are not there any more."""
+        """The run's slides with their files. ConfigError when the run's inputs no longer exist."""
         if isinstance(self._jobs, HeatmapError):
             raise self._jobs
         return self._jobs
@@ -60,9 +60,9 @@ class StudyFiles:
             return error
 
     def space(self, slide_id: str, read: QuickScores, frame: CoordsFrame = "auto") -> SlideSpace:
-        """Return what positions in files mean on a slide; without the slide's file its scanned area is not known.
+        """Return what positions in files mean on a slide; without the slide's file its scanned area is unknown.
 
-        SlideError where `frame` is ``bounds`` and nobody can say where they are.
+        SlideError where `frame` is ``bounds`` and the scanned area is unknown.
         """
         from mil_heatmaps.slides.reader import open_slide
 

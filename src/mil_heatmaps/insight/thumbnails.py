@@ -1,4 +1,4 @@
-"""Small pictures of slides with their scores on one scale, from the files of a run: no slide is opened."""
+"""Small pictures of slides with their scores on one scale, from the files of a run; no slide is opened."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _GLASS, _OPACITY = 245, 0.45
 
 
 def drawn_column(read: QuickScores) -> Column:
-    """Return the column of a slide's scores that stands for it: that of the predicted class, or the only one."""
+    """Return the column that represents a slide's scores: that of the predicted class, or the only one."""
     return select_columns(read.scores, read.prediction)[0]
 
 
 def picture_without_colours(run: StudyRun, slide: ScoredSlide) -> Path | None:
-    """Return the picture of the whole slide that a run saved, None where it saved none."""
+    """Return the picture of the whole slide that a run saved; None where it saved none."""
     record = run.record(slide.slide_id)
     stage = None if record is None else record.stages.get("heatmap")
     if record is None or stage is None:
@@ -42,9 +42,9 @@ def picture_without_colours(run: StudyRun, slide: ScoredSlide) -> Path | None:
 
 
 def thumbnail(read: QuickScores, column: Column, scale: CohortScale, picture: Path | None) -> npt.NDArray[np.uint8]:
-    """Return the slide with its colours, (H, W, 3), at most 360 pixels a side.
+    """Return the slide with its colours, (H, W, 3), at most 360 pixels per side.
 
-    Colours are those of the cohort's scale. Where the run kept no picture of the slide the ground is glass.
+    Colours are on the cohort's scale. The background is glass where the run saved no picture of the slide.
     """
     ground, factor = _ground(read, picture)
     scaled, cmap = on_scale(read, column, scale)
@@ -52,7 +52,7 @@ def thumbnail(read: QuickScores, column: Column, scale: CohortScale, picture: Pa
 
 
 def on_scale(read: QuickScores, column: Column, scale: CohortScale) -> tuple[NormalizedScores, str]:
-    """Return a column on the cohort's scale, whose label says what the ends are, and its colour map."""
+    """Return a column on the cohort's scale, whose label explains the ends, and its colormap."""
     kind = kind_of_column(read.scores.kind, column.name)
     method = default_method(kind)
     center = MIDDLES.get(kind) if method != "percentile" else None
@@ -60,12 +60,12 @@ def on_scale(read: QuickScores, column: Column, scale: CohortScale) -> tuple[Nor
 
 
 def tint(ground: Any, colours: Any) -> npt.NDArray[np.uint8]:
-    """Return colours over a ground as thumbnails have them, at 45 %."""
+    """Return colours at 45 % over a ground, as in thumbnails."""
     return np.asarray(np.rint((1 - _OPACITY) * np.asarray(ground, float) + _OPACITY * colours), np.uint8)
 
 
 def _ground(read: QuickScores, picture: Path | None) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:
-    """Return the slide's picture, and level-0 pixels a pixel of it."""
+    """Return the slide's picture, and its level-0 pixels per pixel."""
     grid = read.grid
     far = (grid.coords_l0.max(axis=0) + grid.size_l0).tolist() if len(grid) else [1, 1]
     width, height = read.slide_size_l0 or (int(far[0]), int(far[1]))
@@ -74,9 +74,9 @@ def _ground(read: QuickScores, picture: Path | None) -> tuple[npt.NDArray[np.uin
     if picture is None:
         pixels = np.full((size[1], size[0], 3), _GLASS, np.uint8)
     else:
-        Image.MAX_IMAGE_PIXELS = None  # a picture of this program's own
+        Image.MAX_IMAGE_PIXELS = None  # this program wrote the picture
         with Image.open(picture) as image:
-            image.draft("RGB", size)  # JPEG is decoded small
+            image.draft("RGB", size)  # decode the JPEG at reduced size
             image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=2.0)
             to_srgb = srgb_converter(image.info.get("icc_profile"))
             pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
@@ -87,7 +87,7 @@ def _ground(read: QuickScores, picture: Path | None) -> tuple[npt.NDArray[np.uin
 def _tinted(
     ground: npt.NDArray[np.uint8], read: QuickScores, shades: npt.NDArray[Any], factor: tuple[float, float], cmap: str
 ) -> npt.NDArray[np.uint8]:
-    """Return the ground with each patch's colour at 45 %; where patches overlap the mean shade shows."""
+    """Return the ground with each patch's colour at 45 %; overlapping patches show their mean shade."""
     high, wide = ground.shape[:2]
     sums, counts = np.zeros((high + 1, wide + 1)), np.zeros((high + 1, wide + 1))
     kept = np.isfinite(shades)

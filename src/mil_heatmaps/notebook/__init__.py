@@ -1,1 +1,1 @@
-"""What a notebook asks for: scores that show themselves, and a run that returns its table."""
+"""For notebooks: scores that display themselves, and a run that returns its table."""

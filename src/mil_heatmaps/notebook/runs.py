@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 
 def run(config: str | os.PathLike[str] | Mapping[str, Any] | Config, **options: Any) -> pd.DataFrame:
-    """Do what ``create_heatmaps.py`` does with a config, and return one row per slide.
+    """Run a config as ``create_heatmaps.py`` does, and return one row per slide.
 
-    A slide's error ends that slide and is in its row. In a script keep the call under ``if __name__ == "__main__":``,
-    as slides are worked on in processes of their own.
+    An error ends only its slide and is in the slide's row. In a script, put the call under
+    ``if __name__ == "__main__":``, because slides are processed in separate processes.
 
     Parameters
     ----------
     config : path, mapping of sections, or Config
     options
-        Of `RunOptions`: ``limit``, ``slides``, ``rerun``, ``stages``, ``from_stage``, ``time_limit``, ``shard``.
+        Those of `RunOptions`: ``limit``, ``slides``, ``rerun``, ``stages``, ``from_stage``, ``time_limit``, ``shard``.
 
     Returns
     -------
     DataFrame
         ``slide_id``, ``group``, ``status``, ``failed_stage``, ``error``, ``seconds``, ``patches``, ``prediction`` (a
-        class by name), ``probability``, a column for each number of a regression or survival model, ``notices`` and
-        ``record`` (the slide's file of what was done). ``attrs["exit_code"]`` is that of the command line.
+        class by name), ``probability``, one column per number of a regression or survival model, ``notices`` and
+        ``record`` (the path of the slide's record). ``attrs["exit_code"]`` is that of the command line.
 
     Raises
     ------
     ConfigError
-        With every problem of the config, before any work.
+        The config is wrong; lists every problem, before any work.
     TypeError
-        An option that there is none of.
+        There is no such option.
     """
     import pandas as pd
 

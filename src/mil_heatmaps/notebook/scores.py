@@ -1,4 +1,4 @@
-"""A slide's scores in a notebook: they show themselves, and become a table, AnnData or a plot."""
+"""A slide's scores in a notebook: they display themselves, and convert to a table, AnnData or a plot."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def read_scores(
     patch_size_l0: float | tuple[float, float] | None = None,
     mpp: float | None = None,
 ) -> SlideScores:
-    """Return the scores of one slide: a score file (``S_blockmap.h5``), a table, or what other tools write.
+    """Return the scores of one slide from a score file (``S_blockmap.h5``), a table, or a file of another tool.
 
     Parameters
     ----------
     slide : path, optional
-        Of the slide, for its thumbnail, and for coordinates in micrometres or of the scanned area.
+        The slide file, for its thumbnail, and for coordinates in micrometres or from the scanned area.
     slide_id : str, optional
-        Picks the rows of one slide out of a table of several.
+        Selects the rows of one slide in a table of several.
     patch_size_l0 : float or (width, height), optional
-        Where the file does not say how large a patch is.
+        Used where the file does not state the patch size.
     mpp : float, optional
-        Micrometres a level-0 pixel, where neither file nor slide says so.
+        Micrometres per level-0 pixel, where neither file nor slide states it.
 
     Raises
     ------
@@ -89,7 +89,7 @@ class SlideScores:
     Attributes
     ----------
     file : ScoreFile
-        Everything the file holds.
+        The whole content of the file.
     path : Path
     slide_path : Path or None
     """
@@ -104,13 +104,13 @@ class SlideScores:
 
     @property
     def slide_id(self) -> str:
-        """The slide's name: the file's own word, else the file's name."""
+        """The slide's name: as stored in the file, else the file's name."""
         stem = self.path.name.removesuffix(".gz").rpartition(".")[0] or self.path.name
         return self.file.slide_id or stem.removesuffix("_blockmap").removesuffix("_att")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns of the drawn score."""
+        """Column names of the drawn score."""
         return self.file.scores.names
 
     @property
@@ -125,12 +125,12 @@ class SlideScores:
 
     @property
     def mpp(self) -> float | None:
-        """Micrometres a level-0 pixel."""
+        """Micrometres per level-0 pixel."""
         return self.file.level0_mpp or self._space.mpp
 
     @property
     def size_l0(self) -> tuple[int, int]:
-        """(width, height) of the slide, or as far as the patches reach where that is not known."""
+        """(width, height) of the slide, or the extent of the patches where the size is unknown."""
         if (size := self._space.size_l0 or self.file.slide_size_l0) is not None:
             return size
         reach = (self.coords_l0 + self.file.grid.size_l0).max(axis=0) if len(self) else np.array([1, 1])
@@ -161,7 +161,7 @@ class SlideScores:
         return names if main.score in ("external", names) else f"{main.score} ({names})"
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a row per patch: x, y, width, height in level-0 pixels, every score, percentiles of the drawn one."""
+        """Return one row per patch: x, y, width, height in level-0 pixels, all scores, percentiles of the drawn one."""
         import pandas as pd
 
         width, height = self.file.grid.size_l0
@@ -170,14 +170,14 @@ class SlideScores:
         return pd.DataFrame(places | {self._own(name): values for name, values in columns.items()})
 
     def _own(self, column: str) -> str:
-        """Return the name that a column has in the file, where other programs wrote it."""
+        """Return the name of a column in the file, if another program wrote it."""
         if not column.startswith("external"):
             return column
         only = self.names[0] if len(self.names) == 1 else ""
         return f"{only} {column.removeprefix('external').strip()}".strip()
 
     def to_anndata(self, features: npt.NDArray[Any] | None = None) -> Any:
-        """Return an `anndata.AnnData` as the export of that name has it, with a thumbnail where the slide is known."""
+        """Return an `anndata.AnnData` like the export's, with a thumbnail where the slide is known."""
         from mil_heatmaps.export.anndata_file import to_anndata
 
         thumbnail = self._slide_pixels(_PLOT_PX)
@@ -191,17 +191,17 @@ class SlideScores:
         )
 
     def plot(self, column: str | int = 0, *, ax: Any = None, cmap: str | None = None, alpha: float = 0.6) -> Any:
-        """Draw one column over the slide, or on white where the slide is not known, and return the matplotlib axes.
+        """Draw one column over the slide, or on white without a slide, and return the matplotlib axes.
 
-        Axes count in micrometres where the resolution is known, else in level-0 pixels.
+        Axes are in micrometres where the resolution is known, else in level-0 pixels.
 
         Parameters
         ----------
         column : name or number
         cmap : str, optional
-            A colormap of matplotlib; without it the one the pipeline takes for the kind of score.
+            A colormap of matplotlib; by default, the pipeline's colormap for the kind of score.
         alpha : float
-            Of the colours, over a slide.
+            Opacity of the colours over a slide.
         """
         import matplotlib.pyplot as plt
         from matplotlib.cm import ScalarMappable
@@ -228,7 +228,7 @@ class SlideScores:
         return ax
 
     def _repr_html_(self) -> str:
-        """The first column as a small map, its colour bar, the prediction and the notices, as notebooks show them."""
+        """The first column as a small map, with colour bar, prediction and notices, for display in notebooks."""
         said = [f"<b>{html.escape(self.slide_id)}</b>", *map(html.escape, self._said)]
         notes = self.file.notes[:_SHOWN_NOTICES]
         listed = "".join(f"<li>{html.escape(str(note))}</li>" for note in notes)
@@ -273,14 +273,14 @@ class SlideScores:
         raise ScoreError(f"{self.path}: no column {column!r}; choose from {list(self.names)}")
 
     def _shades(self, number: int, cmap: str | None) -> tuple[ColourRule, Shades, ColourScale]:
-        """Return how the pipeline would colour a column of this kind, and its shades."""
+        """Return the pipeline's colours for a column of this kind, and its shades."""
         from mil_heatmaps.visualization.colour_rule import ColourRule
 
         rule = ColourRule.for_kind(self.file.scores.kind, None, cmap)
         return rule, *rule.shades(self.values[:, number], of_region=False)
 
     def _map(self, shades: Shades, most_px: int) -> tuple[npt.NDArray[np.float32], Frame]:
-        """Return shades as pixels of the whole slide, NaN where no patch lies, and where they lie."""
+        """Return shades as pixels of the whole slide, NaN outside the patches, and their position."""
         from mil_heatmaps.export.score_pixels import ScorePainter
         from mil_heatmaps.visualization.frame import Frame
 

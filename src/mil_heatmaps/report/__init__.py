@@ -1,1 +1,1 @@
-"""A report of a run, for people with a browser and nothing else."""
+"""A report of a run, for readers who have only a browser."""

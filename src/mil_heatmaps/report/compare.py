@@ -1,4 +1,4 @@
-"""A report of two runs that were compared: what differs comes first."""
+"""A report that compares two runs; the differences come first."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mil_heatmaps.words import counted, number_words, percentage, printable
 NAME = "comparison.html"
 PICTURE_PX, QUALITY, LEAST_QUALITY = 1600, 72, 30
 MOST_BYTES = 45_000_000
-"""Of all pictures together: as base64 they are a third more."""
+"""Maximum bytes of all pictures together; base64 makes them a third larger."""
 _ALIKE = "spearman"
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A slide with what both runs predict."""
+    """A slide with the predictions of both runs."""
 
     slide: ComparedSlide
     outcomes: tuple[SlideOutcome, SlideOutcome]
@@ -49,7 +49,7 @@ class _Pair:
 
     @property
     def moved(self) -> float:
-        """How far the chances of the classes moved, at most."""
+        """Largest change in the probability of a class."""
         first, second = (dict(zip(o.classes, o.probabilities, strict=True)) for o in self.outcomes)
         return max((abs(first[name] - second[name]) for name in first if name in second), default=0.0)
 
@@ -57,15 +57,15 @@ class _Pair:
 def write_comparison_report(
     folder_a: Path, folder_b: Path, slides: Sequence[ComparedSlide], out: Path
 ) -> Path:
-    """Write ``comparison.html`` into `out`, beside the pictures it was made of; return its path.
+    """Write ``comparison.html`` into `out`, beside its pictures; return its path.
 
-    Slides whose predicted class differs come first, then those whose maps are least alike; slides that could not be
+    Slides whose predicted class differs come first, then those with the least similar maps. Slides that could not be
     compared come last, with the reason.
 
     Raises
     ------
     HeatmapError
-        When no slide could be compared.
+        No slide could be compared.
     """
     if not any(slide.picture for slide in slides):
         reasons = "; ".join(f"{slide.slide_id}: {slide.error}" for slide in slides[:3])
@@ -95,7 +95,7 @@ def write_comparison_report(
 
 
 def _facts(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str]]]:
-    """Return what the runs' configs say, where they differ or name the model."""
+    """Return the facts in the runs' configs that differ or name the model."""
     from mil_heatmaps.config.config import load_config
 
     found: list[dict[str, str]] = []
@@ -156,7 +156,7 @@ def _pages(pairs: Sequence[_Pair], names: tuple[str, str], most_bytes: int) -> I
 
 
 def _small(path: Path, most_bytes: int) -> str:
-    """Return a picture as WebP in a ``data:`` address, small enough in sides and bytes."""
+    """Return a picture as WebP in a ``data:`` address, within the limits of size and bytes."""
     from PIL import Image
 
     with Image.open(path) as picture:

@@ -1,4 +1,4 @@
-"""The front of a report: what was run, with what, what failed and why, and every notice with its slides."""
+"""The front of a report: what was run, with which settings, what failed and why, and each notice with its slides."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _OF_THE_RUN = (
 
 @dataclass
 class Front:
-    """What the front says; filled slide by slide, so that no slide is kept.
+    """The content of the front; filled slide by slide, so that no slide stays in memory.
 
     Attributes
     ----------
-    facts : what was run, by its name; several values of one fact with how many slides each
-    statuses, verdicts : how many slides of each
+    facts : facts of the run, by name; for several values of a fact, the number of slides of each
+    statuses, verdicts : number of slides of each
     failures : (slide, reason) of every slide that failed
-    notices : the words with the slides they are about
+    notices : the words with the slides they concern
     """
 
     config: Config
@@ -46,7 +46,7 @@ class Front:
     _last_ns: int = 0
 
     def add(self, slide: ReportedSlide, part: Mapping[str, Any] | None) -> None:
-        """Take a slide into account."""
+        """Add a slide."""
         self.slides += 1
         self.statuses[slide.outcome.status] += 1
         if slide.outcome.faithfulness:
@@ -66,7 +66,7 @@ class Front:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What was run. A run of several models, as of several tries, has every value with its number of slides."""
+        """The facts of the run. With several models, or several attempts, each value has its number of slides."""
         found = []
         for name, values in self._facts.items():
             several = len(values) > 1
@@ -81,7 +81,7 @@ class Front:
 
     @property
     def status_words(self) -> str:
-        """How many slides there are, and what became of them."""
+        """The number of slides, and their outcomes."""
         words = {"tbp": "not begun", "running": "begun"}
         parts = [f"{number} {words.get(status, status)}" for status, number in self.statuses.most_common()]
         return f"{counted(self.slides, 'slide')}: {', '.join(parts)}"
@@ -92,7 +92,7 @@ class Front:
         return printable(effective_yaml(self.config), keep="\n")
 
     def told_notices(self) -> list[tuple[str, str]]:
-        """Return each notice once with the slides it is about, those of most slides first."""
+        """Return each notice once with the slides it concerns, those with the most slides first."""
         found = sorted(self.notices.items(), key=lambda item: -len(item[1]))
         return [(words, _names(slides)) for words, slides in found]
 

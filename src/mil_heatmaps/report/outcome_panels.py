@@ -1,4 +1,4 @@
-"""The cohort in numbers: ROC curves and confusion where labels say what slides are, and the sheets of `insight`."""
+"""The cohort in numbers: ROC curves and confusion where slides have labels, and the sheets of `insight`."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ SHEETS = {
     "agreement.png": "How far models agree",
     "annotations.png": "Maps beside annotations",
 }
-"""Pictures that `insight_arguments` make of the cohort, by name of the file."""
+"""Pictures of the cohort that `insight_arguments` produce, by file name."""
 SHEET_PX, SHEET_QUALITY = 1400, 70
 _COLOURS = ("#1a5fb4", "#b3261e", "#1a7f37", "#8a5a00", "#6b3fa0", "#00697a")
 
 
 @dataclass
 class Predictions:
-    """What the slides' labels and predictions are, filled slide by slide.
+    """The slides' labels and predictions, filled slide by slide.
 
     Attributes
     ----------
-    rows : one per slide with a prediction of classes: its name, class and chances
-    columns : which columns of the table have anything to show
-    measures : columns of what was measured of the scores, in order
+    rows : one per slide with a prediction of classes: its name, class and probabilities
+    columns : the columns of the table that have content
+    measures : columns of measures of the scores, in order
     """
 
     config: Config
@@ -49,7 +49,7 @@ class Predictions:
     measures: list[str] = field(default_factory=list)
 
     def add(self, slide: ReportedSlide) -> None:
-        """Take a slide into account."""
+        """Add a slide."""
         from mil_heatmaps.insight.outcomes import class_of_label
 
         outcome = slide.outcome
@@ -70,7 +70,7 @@ class Predictions:
             })  # fmt: skip
 
     def table(self) -> pd.DataFrame | None:
-        """Return one row per slide, as `insight.outcomes` has them; None where none has class and prediction."""
+        """Return one row per slide, as in `insight.outcomes`; None where no slide has class and prediction."""
         import pandas as pd
 
         if self.config.model_arguments.task != "classification" or not any(row["class"] for row in self.rows):
@@ -81,7 +81,7 @@ class Predictions:
 
 
 def outcome_panels(predictions: Predictions, insight: Path) -> list[dict[str, Any]]:
-    """Return the panels of the cohort; `insight` is the folder of what `insight_arguments` made."""
+    """Return the panels of the cohort; `insight` is the folder of results of `insight_arguments`."""
     table = predictions.table()
     panels = [] if table is None else [_confusion(table), _roc(table)]
     return [*panels, *_sheets(insight)]
@@ -111,7 +111,7 @@ def _roc(table: pd.DataFrame) -> dict[str, Any]:
 
     try:
         curves = roc_curves(table)
-    except HeatmapError as error:  # scikit-learn is an extra's
+    except HeatmapError as error:  # scikit-learn belongs to an extra
         return _panel("ROC curves", f"not made: {reason_of(error)}")
     if not curves:
         return _panel("ROC curves", "not made: they need labelled slides of at least two classes")
@@ -144,7 +144,7 @@ def _roc_svg(curves: Sequence[Curve]) -> str:
 
 
 def _sheets(insight: Path) -> list[dict[str, Any]]:
-    """Return the pictures that were made of the cohort, each made small."""
+    """Return the pictures of the cohort, each reduced in size."""
     from PIL import Image, UnidentifiedImageError
 
     panels = []

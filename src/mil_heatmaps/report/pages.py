@@ -1,4 +1,4 @@
-"""The templates of the report, their policy, and writing them in a stream: a page is never whole in memory."""
+"""The templates of the report, their security policy, and streamed writing: no page is ever whole in memory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _CHUNK = 1 << 16
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """Return the templates. Whatever is not made here as markup is escaped in them.
+    """Return the templates. They escape everything that was not marked as markup here.
 
     Raises
     ------
     MissingDependencyError
-        Without Jinja2.
+        Jinja2 is not installed.
     """
     try:
         import jinja2
@@ -52,7 +52,7 @@ def environment() -> Environment:
 
 
 def _hash(text: str) -> str:
-    """Return what lets this one style or script pass the policy."""
+    """Return the hash that lets this one style or script pass the policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -61,7 +61,7 @@ _ACTIVE = re.compile(r"<\s*(?:script|foreignObject|iframe|a|animate|set)\b|\son\
 
 
 def plot(svg: str) -> Any:
-    """Return a drawing of the program's own as markup; one that holds anything else, from a changed file, as none."""
+    """Return a drawing by this program as markup; one with other content, from a changed file, is left out."""
     from markupsafe import Markup
 
     return Markup(svg) if _SVG.match(svg) and not _ACTIVE.search(svg) else ""
@@ -70,7 +70,7 @@ def plot(svg: str) -> Any:
 def rendered(template: str, values: Mapping[str, Any]) -> Iterator[bytes]:
     """Yield a page as UTF-8, some ten thousand bytes at a time.
 
-    Bytes of a name that is not a text are written as ``\\udcff``.
+    Bytes of a name that are not text are written as ``\\udcff``.
     """
     held: list[str] = []
     size = 0

@@ -11,7 +11,7 @@ from mil_heatmaps.report.slides import ReportedSlide
 from mil_heatmaps.words import number_words, numbers_apart, percentage, printable
 
 _BAR = 120
-"""Width of a probability's bar, in pixels."""
+"""Width of a probability bar, in pixels."""
 
 
 def row_of(
@@ -22,11 +22,11 @@ def row_of(
     Parameters
     ----------
     number : int
-        Place in the list, from 1.
+        Place in the list, counted from 1.
     href : str
-        Where its page is; empty without one.
+        Address of its page; empty without a page.
     measures : names
-        Of the columns of what was measured of the scores.
+        Columns of measures of the scores.
     """
     outcome = slide.outcome
     told = dict(outcome.measures)
@@ -63,7 +63,7 @@ def row_of(
 def page_of(
     slide: ReportedSlide, part: Mapping[str, Any], number: int, folder: Path, viewer: str
 ) -> dict[str, Any]:
-    """Return everything the page of a slide shows; `folder` is where the page lies, `viewer` the viewer's command."""
+    """Return the content of a slide's page; `folder` is the folder of the page, `viewer` the viewer's command."""
     files, gone = slide.files(folder)
     outcome = slide.outcome
     classes = sorted(zip(outcome.classes, outcome.probabilities, strict=True), key=lambda pair: -pair[1])
@@ -117,7 +117,7 @@ def _cut(scale: Mapping[str, Any]) -> float | None:
 
 
 def _patches(part: Mapping[str, Any], of: str) -> list[dict[str, Any]]:
-    """Return the highest or the lowest patches, their scores with as many digits as tell them apart."""
+    """Return the highest or the lowest patches, with as many digits of the scores as tell them apart."""
     patches = [patch for patch in part["patches"] if patch["of"] == of]
     scores = numbers_apart([float(patch["score"]) for patch in patches])
     return [_patch(patch, score, part, of) for patch, score in zip(patches, scores, strict=True)]

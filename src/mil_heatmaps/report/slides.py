@@ -1,4 +1,4 @@
-"""What a report says of each slide: its record, its part of the report, its files. One slide is in memory at a time."""
+"""A report's data on each slide: its record, its part of the report, its files; one slide in memory at a time."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _SHOWN_FILES = {
     "heatmap": "the heatmap", "faithfulness": "what was measured of the map", "samples": "saved patches",
     "exports": "export", "video": "film",
 }  # fmt: skip
-"""Stages whose files are linked, with what they are called."""
+"""Stages whose files are linked, with the names of the files."""
 _AGAIN = {"heatmap": "heatmap", "faithfulness": "faithfulness", "samples": "samples", "exports": "exports",
           "video": "video"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LinkedFile:
-    """A file of the run.
+    """A file of the run that a page links to.
 
     Attributes
     ----------
     what : str
-        What it is.
+        A description of the file.
     name : str
     href : str
-        From the folder of the page, quoted; empty where the file is gone.
+        Relative to the folder of the page, quoted; empty where the file no longer exists.
     """
 
     what: str
@@ -57,13 +57,13 @@ class ReportedSlide:
     ----------
     slide_id : str
     label : str
-        The class that the list says it is of; empty without one.
+        The class of the slide in the list; empty without one.
     own_label : str
-        As the list has it.
+        The label as written in the list.
     job : SlideJob or None
-        None where its files were not found.
+        None where the slide's files were not found.
     problem : str
-        Why it could not be begun.
+        Why the slide could not be started.
     """
 
     slide_id: str
@@ -74,7 +74,7 @@ class ReportedSlide:
 
     @cached_property
     def record(self) -> SlideRecord | None:
-        """What was done for it; None without anything."""
+        """The slide's record; None where there is none."""
         if self.job is None or not self.job.paths.record.is_file():
             return None
         return SlideRecord.load(self.job.paths.record, self.slide_id)
@@ -88,13 +88,13 @@ class ReportedSlide:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What must be known of it."""
+        """The slide's notices."""
         own = () if self.job is None else self.job.row.notes
         return distinct((*own, *(() if self.record is None else self.record.notices())))
 
     @property
     def failure(self) -> str:
-        """Where and why it failed, empty where it did not."""
+        """Where and why the slide failed, empty where it did not."""
         if self.outcome.status != "failed":
             return ""
         stage = self.outcome.failed_stage
@@ -102,14 +102,14 @@ class ReportedSlide:
 
     @cached_property
     def has_part(self) -> bool:
-        """Whether it has a part of the report that still is what the run wrote."""
+        """Whether the slide has a part of the report that is unchanged since the run wrote it."""
         stage = None if self.record is None else self.record.stages.get("report")
         if stage is None or self.job is None:
             return False
         return all(output.matches(self.job.paths.raw / key) for key, output in stage.outputs.items())
 
     def part(self) -> dict[str, Any] | None:
-        """Read its part of the report; None where there is none that can be read."""
+        """Read the slide's part of the report; None where there is no readable one."""
         if not self.has_part or self.job is None:
             return None
         try:
@@ -120,12 +120,12 @@ class ReportedSlide:
 
     @property
     def part_bytes(self) -> int:
-        """Size of its part of the report."""
+        """Size of the slide's part of the report."""
         stage = None if self.record is None or not self.has_part else self.record.stages["report"]
         return 0 if stage is None else sum(output.size for output in stage.outputs.values())
 
     def files(self, folder: Path) -> tuple[list[LinkedFile], list[str]]:
-        """Return the slide's files as a page in `folder` links them, and a sentence for each that is gone."""
+        """Return links to the slide's files for a page in `folder`, and a sentence for each missing file."""
         links: list[LinkedFile] = []
         gone: list[str] = []
         if self.record is None or self.job is None:
@@ -157,7 +157,7 @@ def slides_of(cohort: Cohort) -> Iterator[ReportedSlide]:
 
 
 def _is_one_of_many(path: Path, stage: str) -> bool:
-    """Whether a link to it would be one of hundreds: saved patches and tiles are reached by their sheet or folder."""
+    """Whether a link to it would be one of hundreds: patches and tiles are reached by their sheet or folder."""
     if stage == "samples":
         return not (path.suffix == ".csv" or "sheet" in path.stem)
     return stage == "exports" and path.parent.name != "exports"
@@ -173,5 +173,5 @@ def _named(path: Path, what: str) -> str:
 
 
 def _href(path: Path, folder: Path) -> str:
-    """Return a path as a page in `folder` names it; bytes that are no text are quoted like any other sign."""
+    """Return a path relative to a page in `folder`; bytes that are not text are quoted like any other character."""
     return quote(os.fsencode(os.path.relpath(path, folder).replace(os.sep, "/")))

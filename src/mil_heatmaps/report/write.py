@@ -1,4 +1,4 @@
-"""Write the report of a run: one file, or a folder with an index where one file would be too large."""
+"""Write the report of a run: one file, or a folder with an index if one file would be too large."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 _ROW_BYTES = 2500
-"""A row of the table without its thumbnail, about."""
+"""Approximate size of a row of the table without its thumbnail."""
 
 _PRINTED_MEASURES = 2
-"""Columns of measures that fit on paper; a screen shows all."""
+"""Columns of measures that fit on paper; the screen shows all."""
 
 
 @dataclass
 class Written:
-    """What became of a report.
+    """The files of a written report.
 
     Attributes
     ----------
     path : Path
-        What to open.
+        The file to open.
     slides : int
-        Slides with a page.
+        Number of slides with a page.
     changed, kept : list of Path
-        Files that were written, and those that already were what they should be.
+        Files that were written, and files that already had the right content.
     """
 
     path: Path
@@ -54,14 +54,14 @@ class Written:
 
 
 def write_report(cohort: Cohort, config: Config, say: Callable[[str], None] = lambda line: None) -> Written:
-    """Write the report of what there is; `say` hears which form it takes before anything is written.
+    """Write the report of a run so far; `say` receives the form of the report before anything is written.
 
-    Files whose content would be the same are left alone.
+    Files whose content would not change are not touched.
 
     Raises
     ------
     HeatmapError
-        When no slide has a part of the report, or Jinja2 is not there.
+        No slide has a part of the report, or Jinja2 is not installed.
     """
     environment()
     front, predictions = Front(config), Predictions(config)
@@ -146,7 +146,7 @@ class _Report:
                 yield slide, page | {"curves": plot(page["curves"])}
 
     def _values(self, href: Callable[[int, ReportedSlide], str]) -> dict[str, Any]:
-        """Return what the index shows; its rows are made while it is written."""
+        """Return the content of the index; its rows are generated while it is written."""
         has, measures = self._predictions.columns, self._predictions.measures
         columns = [
             ("number", "No."), ("", "Map"), ("slide_id", "Slide"), *((("label", "Label"),) if has["label"] else ()),
@@ -173,7 +173,7 @@ class _Report:
 
 
 def _heading(measure: str) -> str:
-    """Return the name of a measure as the heading of a column."""
+    """Return the name of a measure as a column heading."""
     words = measure.removeprefix("qc_").replace("_percent", " %").replace("_", " ")
     return f"{words[:1].upper()}{words[1:]}"
 
@@ -183,7 +183,7 @@ def _page_name(number: int, slide: ReportedSlide) -> str:
 
 
 def _write(path: Path, make: Callable[[], Iterable[bytes]], written: Written) -> None:
-    """Write a file as it is made, unless it already holds the same."""
+    """Write a file while it is generated, unless it already has the same content."""
     if _holds(path, make()):
         written.kept.append(path)
         return
@@ -194,7 +194,7 @@ def _write(path: Path, make: Callable[[], Iterable[bytes]], written: Written) ->
 
 
 def _holds(path: Path, pieces: Iterable[bytes]) -> bool:
-    """Whether a file holds just these bytes; ends with the first that differ."""
+    """Whether a file holds exactly these bytes; stops at the first difference."""
     try:
         with path.open("rb") as file:
             return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
@@ -203,7 +203,7 @@ def _holds(path: Path, pieces: Iterable[bytes]) -> bool:
 
 
 def _remove_pages(folder: Path) -> None:
-    """Remove the pages of a report that was a folder before."""
+    """Remove the pages of an earlier report that was a folder."""
     if not (folder / "index.html").is_file():
         return
     for page in (*(folder / "slides").glob("*.html"), folder / "index.html"):

@@ -1,1 +1,1 @@
-"""Patch scores: from model to numbers, their normalisation and their file."""
+"""Patch scores: from the model to numbers, their normalisation and their file."""

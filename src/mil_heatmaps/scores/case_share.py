@@ -1,4 +1,4 @@
-"""What a slide's scores say of the case they were computed in: its slides, and how the attention falls on them."""
+"""The case in which a slide's scores were computed: its slides, and how the attention falls on them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class CaseSlide:
     ----------
     patches : int
     share : float or None
-        Of the case's attention, 0 to 1; None where the model gives no attention that is a share.
+        Share of the case's attention, 0 to 1; None where the model has no attention that is a share.
     without : float or None
-        What the model says of the case without this slide, the number that `CaseShare.full` is of the whole.
+        The output of the model for the case without this slide; `CaseShare.full` is the same number for the whole case.
     """
 
     slide_id: str
@@ -40,10 +40,10 @@ class CaseShare:
     ----------
     slides : in the order of the bag
     number : int
-        Which of them the scores are of, counted from 1; 0: of all of them, one after the other.
-    lacking : slides of the list that are not in the bag, each with the reason
+        Number of the slide with the scores, counted from 1; 0: all slides, one after the other.
+    lacking : listed slides that are not in the bag, each with the reason
     output, full : str and float, or None
-        The number that `CaseSlide.without` tells, such as ``p(tumour)``, and its value of the whole case.
+        Name of the number in `CaseSlide.without`, such as ``p(tumour)``, and its value for the whole case.
     """
 
     case_id: str
@@ -55,7 +55,7 @@ class CaseShare:
 
     @property
     def own(self) -> CaseSlide:
-        """The slide that the scores are of."""
+        """The slide with the scores."""
         return self.slides[self.number - 1]
 
     def rows(self, number: int) -> slice:
@@ -70,14 +70,14 @@ class CaseShare:
 
     @property
     def words(self) -> str:
-        """The slide's place in the case, and what of the attention lies on it."""
+        """The slide's place in the case, and its share of the attention."""
         if self.own.share is None:
             return self.place
         return f"{self.place}; {percent(self.own.share)} of the attention lies on this slide"
 
     @property
     def without_words(self) -> list[str]:
-        """What the prediction becomes without each slide, a sentence a slide."""
+        """The prediction without each slide, one sentence per slide."""
         if self.output is None or self.full is None:
             return []
         told = [(number, slide.without) for number, slide in enumerate(self.slides, 1) if slide.without is not None]
@@ -92,7 +92,7 @@ class CaseShare:
 
     @classmethod
     def read(cls, told: Mapping[str, Any] | None) -> CaseShare | None:
-        """Return what `plain` wrote, None for anything else."""
+        """Return the case from what `plain` wrote, None for anything else."""
         try:
             if told is None:
                 return None
@@ -104,7 +104,7 @@ class CaseShare:
 
 
 def percent(share: float) -> str:
-    """Return a share in words: ``34 %``, and never 0 % of what is there."""
+    """Return a share in words: ``34 %``, and never 0 % for a share above 0."""
     return f"{100 * share:.0f} %" if share >= 0.01 or share == 0 else "less than 1 %"
 
 
@@ -115,9 +115,9 @@ def _moved(number: int, output: str, full: float, value: float) -> str:
 
 
 def shares_of(scores: Sequence[PatchScores], patches: Sequence[int]) -> list[float | None]:
-    """Return what of the case's attention lies on each slide, by the first of the scores that is attention.
+    """Return each slide's share of the case's attention, by the first of the scores that is attention.
 
-    Logits are softmaxed over the whole case, which is what the model does; of several heads or classes the mean.
+    Logits go through a softmax over the whole case, as in the model; several heads or classes are averaged.
     Without attention every share is None.
     """
     for score in scores:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from mil_heatmaps.words import grouped, number_words, share_words
 
 NEARLY_EVEN = 0.8
-"""Attention is nearly even from this share of patches on: effective number of patches over their number."""
+"""Attention counts as nearly even from this ratio on: effective number of patches over their number."""
 
 _LOGITS = frozenset({"attention_logit"})
 _SHARES = frozenset({"attention_softmax", "attention_mean", "attention_rollout"})
@@ -22,12 +22,12 @@ class Concentration:
     Attributes
     ----------
     patches : int
-        With a finite score.
+        Number of patches with a finite score.
     effective : float
-        1 / sum(w²) of the weights w, which sum to 1: as many patches of equal weight would be as concentrated (the
+        1 / sum(w²) of the weights w, which sum to 1: this many patches of equal weight would be as concentrated (the
         inverse of Simpson's index; in sampling, Kish's effective sample size).
     top_tenth : float
-        Share of the weight that the tenth of the patches with the highest weight holds.
+        Share of the total weight in the tenth of the patches with the highest weights.
     ratio : float
         Highest weight over the lowest; infinite where a weight is 0.
     """
@@ -39,12 +39,12 @@ class Concentration:
 
     @property
     def nearly_even(self) -> bool:
-        """Whether the colours show differences that hardly weigh: see docs/explanation/scores.md."""
+        """Whether the colours show differences that hardly matter: see docs/explanation/scores.md."""
         return self.patches > 1 and self.effective >= NEARLY_EVEN * self.patches
 
     @property
     def words(self) -> str:
-        """One sentence without its full stop."""
+        """One sentence without a full stop."""
         if self.patches == 1:
             return "the slide has one patch, which holds all attention"
         even = " (nearly even)" if self.nearly_even else ""
@@ -59,13 +59,13 @@ class Concentration:
         )
 
     def plain(self) -> dict[str, float]:
-        """Return the numbers of the tables, by column; a ratio without bound is left out."""
+        """Return the numbers of the tables, by column; an infinite ratio is left out."""
         numbers = {"effective_patches": self.effective, "top_tenth_share": self.top_tenth}
         return numbers | ({"weight_ratio": self.ratio} if np.isfinite(self.ratio) else {})
 
 
 def concentration(scores: npt.ArrayLike, kind: str) -> Concentration | None:
-    """Return how concentrated attention is; None for scores that are no attention weights, or without a patch.
+    """Return how concentrated attention is; None for scores that are not attention weights, or without a patch.
 
     Weights are the softmax of logits, or the shares themselves, divided by their sum.
     """

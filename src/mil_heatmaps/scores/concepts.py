@@ -1,6 +1,6 @@
-"""Concepts: named vectors that patches are compared with, and the scores that come of it.
+"""Concepts: named vectors that patches are compared with, and the resulting scores.
 
-``similarity_to`` is the cosine of a patch's features x and a concept v, x·v / (|x| |v|), one column a concept.
+``similarity_to`` is the cosine of a patch's features x and a concept v, x·v / (|x| |v|), one column per concept.
 ``concept_probability`` is softmax(cosine / temperature) over the concepts, as CLIP classifies without training
 (Radford et al., 2021). ``concept_class`` is the number of the concept with the highest cosine.
 """
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from mil_heatmaps.slides.patch_grid import PatchGrid
 
 TEMPERATURE = 0.01
-"""CLIP's at the end of its training."""
+"""CLIP's temperature at the end of its training."""
 
 MOST_COLOURS = 20
-"""Concepts that a map of classes can tell apart."""
+"""Maximum number of concepts that the colours of a class map can tell apart."""
 
 _CHUNK_ROWS = 8192
 _ENCODER, _TEMPERATURE = "__encoder__", "__temperature__"
@@ -47,9 +47,9 @@ class Concepts:
     names : K str
     vectors : (K, D) float32, of length 1
     temperature : float or None
-        Of the softmax; None: `TEMPERATURE`.
-    encoders : names of the encoders whose features share the vectors' space; empty where nobody says
-    source : where they come from, for messages
+        For the softmax; None: `TEMPERATURE`.
+    encoders : names of the encoders whose features share the vectors' space; empty where unknown
+    source : origin of the vectors, for messages
     """
 
     names: tuple[str, ...]
@@ -60,7 +60,7 @@ class Concepts:
 
     @classmethod
     def of(cls, named: Mapping[str, Any], source: str, **more: Any) -> Concepts:
-        """Return checked concepts; ScoreError for none, other widths, zero vectors or numbers that are not finite."""
+        """Return checked concepts; ScoreError for no concepts, unequal widths, zero vectors or non-finite numbers."""
         if not named:
             raise ScoreError(f"{source} holds no concept")
         names, rows = tuple(named), [np.asarray(vector, np.float64).reshape(-1) for vector in named.values()]
@@ -79,12 +79,12 @@ class Concepts:
         return hashlib.sha256(told + self.vectors.tobytes()).hexdigest()
 
     def check(self, features: PatchFeatures) -> list[Notice]:
-        """Return what must be said of features that are compared with these.
+        """Return notices about features that are compared with these concepts.
 
         Raises
         ------
         FeatureError
-            Another width, or another encoder than the vectors are of.
+            The features have another width, or come from another encoder than the vectors.
         """
         width = int(features.features.shape[1])
         if width != self.vectors.shape[1]:
@@ -106,9 +106,9 @@ class Concepts:
         return []
 
     def scores(self, values: Any, grid: PatchGrid | None = None) -> dict[str, PatchScores]:
-        """Return the scores of features (N, D) by name; with one concept the cosines alone.
+        """Return the scores of features (N, D) by name; with one concept, only the cosines.
 
-        Patches whose features are all zero have no direction: their scores are NaN.
+        Patches whose features are all zero have no direction; their scores are NaN.
         """
         cosines = np.empty((len(values), len(self.names)), np.float32)
         for start in range(0, len(values), _CHUNK_ROWS):
@@ -131,7 +131,7 @@ class Concepts:
         return found
 
     def check_drawn(self, score: str | None) -> None:
-        """Raise a ScoreError for a score that so many concepts do not have."""
+        """Raise a ScoreError for a score that this number of concepts does not have."""
         if score in CONCEPT_SCORES[1:] and len(self.names) < 2:
             raise ScoreError(f"{score} compares concepts, but {self.source} has only {self.names[0]}: similarity_to")
         if score == "concept_class" and len(self.names) > MOST_COLOURS:
@@ -146,18 +146,18 @@ _UNFIT = {
 
 
 def why_not(encoder: str) -> str:
-    """Return why features of an encoder fit no text, where that is known."""
+    """Return why features of an encoder match no text, where the reason is known."""
     reason = _UNFIT.get(plain(encoder))
     return "" if reason is None else f" ({reason})"
 
 
 def plain(name: str) -> str:
-    """Return an encoder's name as it compares: ``conch_v15`` and ``conch_v1_5`` are one."""
+    """Return an encoder's name for comparison: ``conch_v15`` and ``conch_v1_5`` become equal."""
     return "".join(character for character in name.lower() if character.isalnum())
 
 
 def mean_direction(vectors: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the mean (D,) of vectors (n, D), each brought to length 1; zero vectors have no direction."""
+    """Return the mean (D,) of vectors (n, D), each scaled to length 1; zero vectors stay zero."""
     rows = np.asarray(vectors, np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray((rows / np.where(lengths > 0, lengths, 1)).mean(axis=0))
@@ -166,12 +166,12 @@ def mean_direction(vectors: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def read_concepts(path: Path, *, encoder: str | None = None, temperature: float | None = None) -> Concepts:
     """Return the concepts of a file: CSV (name, then D numbers), ``.npz``, ``.safetensors``, or ``.npy`` of K rows.
 
-    What the file says of encoder and temperature counts where they are not given.
+    The encoder and temperature in the file are used where the arguments are None.
 
     Raises
     ------
     ScoreError
-        A file that cannot be read as one of these, or holds no sound vectors.
+        The file cannot be read as one of these, or its vectors are invalid.
     """
     read = {".csv": _csv, ".npz": _npz, ".npy": _npy, ".safetensors": _safetensors}.get(path.suffix.lower())
     if read is None:
@@ -180,7 +180,7 @@ def read_concepts(path: Path, *, encoder: str | None = None, temperature: float 
         named, told = read(path)
     except ScoreError:
         raise
-    except Exception as error:  # safetensors raises a class of its own, and csv too
+    except Exception as error:  # safetensors and csv raise their own classes
         raise ScoreError(f"cannot read concepts from {path}: {said_by(error)}") from error
     said = encoder or told.get(_ENCODER)
     own = temperature or _temperature(told.get(_TEMPERATURE), path)
@@ -212,7 +212,7 @@ def write_concepts(path: Path, concepts: Concepts) -> None:
 
 
 def _spread(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Return vectors by name; an array of several rows (prototypes) gives as many, numbered."""
+    """Return vectors by name; an array of several rows (prototypes) becomes several vectors, numbered."""
     found: dict[str, Any] = {}
     for name, value in named.items():
         rows = np.asarray(value)

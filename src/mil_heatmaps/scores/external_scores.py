@@ -1,6 +1,6 @@
 """Bring your own scores: a score file, a table with x, y and one or more score columns, or what other tools write.
 
-docs/reference/score_file.md lists whose files are read and what their columns mean.
+docs/reference/score_file.md lists the tools whose files are read, and what their columns mean.
 """
 
 import os
@@ -38,15 +38,15 @@ def read_external_scores(
     slide_id: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> ScoreFile:
-    """Return scores made elsewhere: a score file (``.h5``), a table, or what other tools write.
+    """Return scores from a score file (``.h5``), a table, or a file that another tool wrote.
 
-    Tables are ``.csv``, ``.tsv``, ``.txt`` and ``.parquet``. Other tools write objects (QuPath's ``.geojson``),
+    Tables are ``.csv``, ``.tsv``, ``.txt`` and ``.parquet``. Files of other tools are objects (QuPath's ``.geojson``),
     predictions (TIAToolbox's ``.json``, ``.zarr``), also ``.gz``, and attention (slideflow's ``.npz``).
 
     A table needs a header line with x, y and at least one numeric score column; empty cells and NaN are
     patches without a score. The size of a patch comes from a column (``patch_size``, or ``width`` and
-    ``height``), else from `patch_size_l0`, else from the step of the coordinates. Tables of measurements that QuPath
-    exports, and slideflow's of tiles, are told by their columns.
+    ``height``), else from `patch_size_l0`, else from the step of the coordinates. QuPath's measurement exports and
+    slideflow's tile tables are recognised by their columns.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ def read_external_scores(
     slide_id : str, optional
         Picks the rows of one slide where the table has a ``slide_id`` column.
     columns : names, optional
-        The score columns, in this order; without it every numeric column that is nothing else.
+        The score columns, in this order; by default, every numeric column without another meaning.
 
     Raises
     ------
     ScoreError
-        Says which columns or values are missing or wrong, and in which line.
+        Says which columns or values are missing or wrong, and on which line.
     """
     path, space = Path(path), space or SlideSpace(slide_size_l0)
     space = space if space.name is not None else replace(space, name=slide_id)
@@ -102,7 +102,7 @@ def _told(
     slide_id: str | None,
     columns: Sequence[str] | None,
 ) -> ToldScores:
-    """Return what the file says, by its suffix and what is in it."""
+    """Return the scores in the file, by its suffix and content."""
     if suffix in TABLE_SUFFIXES:
         table = rows_of_slide(read_table(path), slide_id, path)
         told = tool_scores(table, space, columns, patch_size_l0, path)

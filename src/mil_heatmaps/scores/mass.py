@@ -1,6 +1,6 @@
 """How concentrated a slide's scores are: on three patches, or on half the slide.
 
-Every number is of *shares*: non-negative, one per patch, summing to 1; `mass_shares` makes them of scores of any kind.
+Every number is computed from *shares*: non-negative, one per patch, summing to 1; see `mass_shares`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from mil_heatmaps.slides.patch_grid import PatchGrid
 Shares = npt.NDArray[np.float64]
 
 TOP = 0.05
-"""Part of the patches whose clusters are counted."""
+"""Share of the patches whose clusters are counted."""
 
 CLUSTERED = 0.8
-"""Share of the top patches' mass that the counted clusters hold."""
+"""Share of the top patches' mass in the counted clusters."""
 
 _TOUCHING = 1 + 1e-6
-"""Steps between two neighbours, also diagonal ones; grids of several outlines need not be on one lattice."""
+"""Neighbours, including diagonal ones, are at most this many steps apart; outlines may have separate lattices."""
 
 
 def mass_shares(values: npt.ArrayLike, kind: ScoreKind) -> Shares:
     """Return each patch's share of the mass, (N,) float64.
 
-    Logits of attention go through the softmax; signed kinds count by their positive part; the others are divided by
-    their sum. A patch without a score (NaN, or -inf of attention) has the share 0. Where no patch has any mass, every
+    Attention logits go through the softmax; signed kinds count by their positive part; the others are divided by
+    their sum. A patch without a score (NaN, or -inf for attention) has the share 0. If no patch has any mass, every
     share is NaN.
     """
     numbers = np.asarray(values, dtype=np.float64).ravel()
@@ -50,7 +50,7 @@ def mass_shares(values: npt.ArrayLike, kind: ScoreKind) -> Shares:
 
 
 def gini(shares: npt.ArrayLike) -> float:
-    """Return the Gini coefficient: 0 where all patches are equal, (N - 1) / N where one has everything.
+    """Return the Gini coefficient: 0 where all patches are equal, (N - 1) / N where one patch has everything.
 
     G = sum_i (2 i - N - 1) x_i / (N sum x), x ascending, i from 1.
     """
@@ -70,12 +70,12 @@ def entropy(shares: npt.ArrayLike) -> float:
 
 
 def top_count(patches: int, part: float) -> int:
-    """Return how many patches the top `part` of them are: rounded up, at least one of any."""
+    """Return the number of patches in the top `part`: rounded up, at least one if there are any."""
     return min(patches, max(1, math.ceil(part * patches - 1e-9)))
 
 
 def top_patches(values: npt.ArrayLike, part: float) -> npt.NDArray[np.intp]:
-    """Return the numbers of the top `part` of the scored patches, highest first; equal ones in their order."""
+    """Return the indices of the top `part` of the scored patches, highest first; ties keep their order."""
     numbers = np.asarray(values, dtype=np.float64).ravel()
     scored = np.flatnonzero(~np.isnan(numbers))
     order = scored[np.argsort(-numbers[scored], kind="stable")]
@@ -83,13 +83,13 @@ def top_patches(values: npt.ArrayLike, part: float) -> npt.NDArray[np.intp]:
 
 
 def top_share(shares: npt.ArrayLike, part: float) -> float:
-    """Return the share of the mass that the top `part` of the patches hold, such as 0.1 for the top tenth."""
+    """Return the share of the mass in the top `part` of the patches, such as 0.1 for the top tenth."""
     numbers = np.asarray(shares, dtype=np.float64).ravel()
     return float(numbers[top_patches(numbers, part)].sum()) if len(numbers) and not np.isnan(numbers[0]) else math.nan
 
 
 def highest_to_lowest(shares: npt.ArrayLike) -> float:
-    """Return the highest share over the lowest one; infinite where a patch has none at all."""
+    """Return the highest share over the lowest; infinite where a patch has no mass."""
     numbers = np.asarray(shares, dtype=np.float64).ravel()
     if not len(numbers) or np.isnan(numbers).any():
         return math.nan
@@ -98,11 +98,11 @@ def highest_to_lowest(shares: npt.ArrayLike) -> float:
 
 
 def spatial_clusters(grid: PatchGrid, patches: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
-    """Return the number of the cluster of each of the `patches`, from 0: 8-connected neighbours on the grid."""
+    """Return the cluster number of each of the `patches`, from 0: 8-connected neighbours on the grid."""
     if not len(patches):
         return np.zeros(0, np.int32)
     places = grid.coords_l0[patches] / np.asarray(grid.step_l0, dtype=np.float64)
-    # Half a second to import, and every run imports this module.
+    # The import takes half a second, and every run imports this module.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
@@ -113,7 +113,7 @@ def spatial_clusters(grid: PatchGrid, patches: npt.NDArray[np.intp]) -> npt.NDAr
 
 
 def clusters_of_top(grid: PatchGrid, shares: Shares, part: float = TOP, held: float = CLUSTERED) -> int:
-    """Return how many spatial clusters hold `held` of the mass of the top `part` of the patches, largest first."""
+    """Return how many spatial clusters, largest first, hold `held` of the mass of the top `part` of the patches."""
     if len(shares) != len(grid):
         raise ValueError(f"{len(grid)} patches but {len(shares)} shares")
     if not len(shares) or np.isnan(shares).any():
@@ -133,10 +133,10 @@ class Concentration:
         Patches with a score, N.
     gini : float
     entropy_share : float
-        Entropy over log N: 1 where all patches are equal, 0 where one has everything.
+        Entropy over log N: 1 where all patches are equal, 0 where one patch has everything.
     perplexity : float
-        exp(entropy), 1 to N: as many equal patches have this entropy. The tables' ``effective_patches`` is another
-        number, 1 / sum(w²) (`scores.concentration`), and never larger.
+        exp(entropy), 1 to N: this many equal patches have the same entropy. The tables' ``effective_patches`` is a
+        different number, 1 / sum(w²) (`scores.concentration`), and never larger.
     top_1, top_5, top_10 : float
         Share of the mass in the top 1 %, 5 % and 10 % of the patches.
     clusters : int or None
@@ -156,7 +156,7 @@ class Concentration:
 
     @property
     def columns(self) -> dict[str, float]:
-        """What the lists of a run show, by column; without what is not known."""
+        """The numbers in the lists of a run, by column; unknown numbers are left out."""
         told = {
             "attention_gini": self.gini,
             "attention_entropy": self.entropy_share,

@@ -1,7 +1,7 @@
-"""Turn patch scores into shades, on the scale 0 to 1 that a colour table needs, and say in words what was done.
+"""Turn patch scores into shades, on the scale 0 to 1 that a colour table needs, and describe the mapping in words.
 
-Everything here is pure: arrays in, arrays out. Scores that are NaN or infinite stay out of every statistic,
-come back as NaN (drawn as uncovered) and are counted.
+Everything here is pure: arrays in, arrays out. NaN and infinite scores are left out of every statistic, are
+returned as NaN (drawn as uncovered) and are counted.
 """
 
 from dataclasses import dataclass
@@ -27,23 +27,23 @@ class NormalizedScores:
 
     Attributes
     ----------
-    shades : (N,) float64, of ``percentile_ref`` float32 as in CLAM
+    shades : (N,) float64; float32 for ``percentile_ref``, as in CLAM
         In [0, 1]; NaN where there is nothing to draw.
     method : Method
     vmin, vmax : float
-        What 0 and 1 stand for, in `unit`.
+        The values of 0 and 1, in `unit`.
     unit : ``percentile``, ``share`` or ``score``
         Percentiles run from 0 to 100; a share is a softmax weight.
     scope : ``slide``, ``cohort``, ``reference`` or ``fixed``
-        Whose scores set the range.
+        The scores that set the range.
     center : float or None
         The score at 0.5 for a diverging map, None when the range is not centred.
     excluded : int
-        How many scores were NaN or infinite.
+        Number of scores that were NaN or infinite.
     constant : bool
-        True when the finite scores are all equal (and there are at least two).
+        True when all finite scores are equal (and there are at least two).
     label : str
-        One phrase for the colour bar, without the score's own name.
+        A phrase for the colour bar, without the name of the score.
     """
 
     shades: npt.NDArray[np.floating]
@@ -82,29 +82,29 @@ def normalize(
     Parameters
     ----------
     scores : (N,) or (N, 1)
-        As the model gave them, of one slide.
+        Of one slide, as the model returned them.
     method : Method
         ``percentile`` (average rank / N), ``percentile_ref`` (percentile among `reference`), ``minmax``,
         ``robust`` (1st to 99th percentile, clipped), ``softmax`` (share of the slide's attention, 0 to the
-        largest share), ``none`` (as they are: 0 to 1 unless `vmin` and `vmax` say otherwise).
+        largest share), ``none`` (unchanged: 0 to 1 unless `vmin` and `vmax` say otherwise).
     vmin, vmax : float, optional
-        Fixed ends in the method's unit: scores, percentiles 0 to 100, or shares. Beyond them colours
-        saturate.
+        Fixed ends in the method's unit: scores, percentiles 0 to 100, or shares. Scores beyond them get the colour
+        of the nearer end.
     reference : (M,), optional
         Scores of the coarse map, for ``percentile_ref``.
     center : float, optional
-        Widen the range so that this score lies in its middle, for diverging maps. Percentiles and shares have
-        no such middle and ignore it; when both ends are fixed they are kept as they are.
+        Widen the range so that this score is in the middle, for diverging maps. Percentiles and shares have no
+        such middle and ignore it; two fixed ends are kept.
     scale : CohortScale, optional
         One scale for a whole run; without it the slide's own scores set the range.
     kind : ScoreKind, optional
-        With ``attention_softmax`` or ``attention_mean`` the scores are shares already and `softmax` leaves
-        them so.
+        With ``attention_softmax`` or ``attention_mean`` the scores are already shares, and `softmax` leaves
+        them unchanged.
 
     Raises
     ------
     ScoreError
-        An unknown method, ends in the wrong order, or ``percentile_ref`` without a reference.
+        The method is unknown, the ends are in the wrong order, or ``percentile_ref`` has no reference.
     """
     if method not in METHODS:
         raise ScoreError(f"unknown normalisation {method!r}; choose from {list(METHODS)}")
@@ -133,10 +133,10 @@ def normalize(
 
 
 def default_method(kind: str) -> Method:
-    """Return how scores of a kind become colours when nothing else is asked.
+    """Return how scores of a kind become colours by default.
 
-    By rank; those whose sign tells for from against are stretched instead, so that zero can be the middle, and numbers
-    that mean the same on every slide are taken as they are.
+    By rank. Scores whose sign separates for from against are stretched instead, so that zero can be the middle.
+    Numbers that mean the same on every slide are unchanged.
     """
     if kind in FIXED_RANGES:
         return "none"
@@ -144,7 +144,7 @@ def default_method(kind: str) -> Method:
 
 
 def reference_words(reference: npt.ArrayLike) -> str:
-    """Return what a percentile among the scores of the coarse map is, for a colour bar."""
+    """Return the words for percentiles among the scores of the coarse map, for a colour bar."""
     count = int(np.isfinite(np.asarray(reference)).sum())
     return f"percentile among the slide's {grouped(count)} coarse patches"
 
@@ -184,7 +184,7 @@ def _transform(
 
 @dataclass(frozen=True)
 class _Ends:
-    """The range of numbers that becomes 0 to 1, and whose it is; `fell_back` when `robust` had to be min-max."""
+    """The range of numbers mapped to 0 to 1, and its origin; `fell_back` when `robust` had to use min-max."""
 
     low: float
     high: float
@@ -193,7 +193,7 @@ class _Ends:
     center: float | None = None
 
     def given(self, vmin: float | None, vmax: float | None, center: float | None) -> "_Ends":
-        """Return the ends after the caller's own ones and the wish for a centre."""
+        """Return the ends after applying the caller's ends and centre."""
         for name, end in (("vmin", vmin), ("vmax", vmax)):
             if end is not None and not np.isfinite(end):
                 raise ScoreError(f"{name} must be a finite number, got {end}")
@@ -213,16 +213,16 @@ class _Ends:
         return _Ends(float(low), float(high), scope, self.fell_back, center)
 
     def stretch(self, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Map the range to [0, 1] and clip; one half where it has no width."""
+        """Map the range to [0, 1] and clip; 0.5 where it has no width."""
         if self.low == self.high:
             return np.full(len(numbers), 0.5)
-        # From zero, one division in the numbers' own type: percentiles then keep CLAM's bits (float32 / 100 too).
+        # From zero, a single division in the numbers' dtype: percentiles then keep CLAM's bits (float32 / 100 too).
         part = numbers / self.high if self.low == 0 else (numbers - self.low) / (self.high - self.low)
         return np.clip(part, 0.0, 1.0)
 
     def label(self, method: str, scale: CohortScale | None, reference: str, center_name: str = "") -> str:
-        """Return the phrase for the colour bar; `reference` says what a ``percentile_ref`` ranks among, `center_name`
-        what the middle is.
+        """Return the phrase for the colour bar; `reference` names the scores that ``percentile_ref`` ranks among,
+        `center_name` the middle.
         """
         whose = "the slide" if scale is None else scale.words
         words = {
@@ -258,7 +258,7 @@ def _own_ends(kept: npt.NDArray[Any], numbers: npt.NDArray[Any], method: str, sc
         if scale is not None and scale.count:
             return _Ends(0.0, scale.max_share, scope)
         top = float(numbers.max()) if len(numbers) else 1.0
-        # Equal shares are neither hot nor cold: they belong in the middle of the bar.
+        # Equal shares are neither high nor low: they belong in the middle of the bar.
         flat = len(numbers) > 1 and float(numbers.min()) == top
         return _Ends(0.0, (2 * top if flat else top) or 1.0, "slide")
     own = CohortScale([summarize_scores(kept)]) if scale is None else scale

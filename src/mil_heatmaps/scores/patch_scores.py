@@ -1,4 +1,4 @@
-"""What a model says of each patch, and of the whole slide."""
+"""A model's output for each patch, and for the whole slide."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,22 +22,22 @@ ScoreKind = Literal[
     "instance_logit",  # the model's own per-patch classifier
     "instance_probability",  # the same as probabilities
     "similarity",  # dot product with a summary vector; not used by the network as a weight
-    "leave_one_out",  # what the explained output loses without the patch
-    "single",  # the explained output of the patch as a whole slide: no difference
+    "leave_one_out",  # loss of the explained output without the patch
+    "single",  # the explained output of the patch as a whole slide, not a difference
     "gradient_x_input",  # gradient times features
-    "integrated_gradients",  # adds up over the patches to what is explained, see its checks
-    "occlusion",  # what the output loses without a square of patches
+    "integrated_gradients",  # adds up over the patches to the explained output, see its checks
+    "occlusion",  # loss of the output without a square of patches
     "mask_regression",  # weight in a linear surrogate over random halves of the slide
-    "consensus",  # of several models: mean rank, and which share of the models has the patch at the top; 0 to 1
-    "consensus_spread",  # standard deviation of the ranks that several models give the patch; 0 to a half
-    "cluster",  # number of a phenotype, from 0: a name, not an amount
+    "consensus",  # of several models: mean rank, and the share of models with the patch in their top; 0 to 1
+    "consensus_spread",  # standard deviation of a patch's ranks over several models; 0 to a half
+    "cluster",  # number of a phenotype, from 0: a label, not an amount
     "external",  # from the user's own file
 ]
 
 EXPLANATION_KINDS: frozenset[str] = frozenset(
     {"leave_one_out", "single", "gradient_x_input", "integrated_gradients", "occlusion", "mask_regression"}
 )
-"""Kinds that ask the model itself: positive speaks for the target."""
+"""Kinds computed by querying the model itself: positive means for the target."""
 
 SIGNED_KINDS: frozenset[str] = EXPLANATION_KINDS | {
     "attention_gate",
@@ -46,34 +46,34 @@ SIGNED_KINDS: frozenset[str] = EXPLANATION_KINDS | {
     "instance_logit",
     "similarity",
 }
-"""Kinds for which zero is a middle, so that a diverging colormap makes sense."""
+"""Kinds with zero as the middle, so that a diverging colormap makes sense."""
 
 FOR_AND_AGAINST: frozenset[str] = EXPLANATION_KINDS | {"attention_gate", "class_contribution", "instance_logit"}
-"""Signed kinds whose sign is the message: unless told otherwise they are drawn around zero, never by rank alone."""
+"""Signed kinds whose sign matters: by default they are drawn around zero, never only by rank."""
 
 SPREAD = "spread"
-"""Column of a consensus that says how far the models' ranks lie apart."""
+"""Column of a consensus with the spread of the models' ranks."""
 
 MIDDLES: Mapping[str, float] = {**dict.fromkeys(SIGNED_KINDS, 0.0), "consensus_spread": 0.25}
-"""The middle of a diverging map, by kind. Ranks lie apart by half at most; independent ones by about a quarter."""
+"""The middle of a diverging map, by kind. The spread of ranks is at most 0.5; about 0.25 if independent."""
 
 FIXED_RANGES: Mapping[str, tuple[float, float]] = {"consensus": (0.0, 1.0), "consensus_spread": (0.0, 0.5),
                                                        "cluster": (-0.5, 19.5)}  # fmt: skip
-"""Kinds whose numbers mean the same on every slide, so that they are drawn as they are, between these ends."""
+"""Kinds whose numbers mean the same on every slide; they are drawn unchanged, between these ends."""
 
 
 def kind_of_column(kind: ScoreKind, name: str) -> ScoreKind:
-    """Return what one column of a score is: in a consensus the spread is another kind of number than the others."""
+    """Return the kind of one column of a score: in a consensus, the spread is of another kind than the others."""
     return "consensus_spread" if kind == "consensus" and name == SPREAD else kind
 
 
 PREDICTION_KINDS: frozenset[str] = frozenset({"single"})
-"""Kinds whose numbers are predictions, in the units of the slide's own: a difference has no reference among them."""
+"""Kinds whose numbers are predictions, in the units of the slide's own prediction, and not differences from it."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What an explanation explains, how it was made, and the checks that travel with it.
+    """The subject of an explanation, its settings, and the checks stored with it.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Explained:
         ``log_odds``, ``logit``, ``probability``, ``value`` or ``risk``.
     task : Task
     settings : dict
-        Those that the score depends on, plain JSON.
+        The settings that the score depends on, plain JSON.
     checks : dict
         Plain numbers and lists, one per column where they are lists.
     full : K floats
@@ -106,13 +106,13 @@ class PatchScores:
     values : (N, K) float32
         May hold NaN for patches without a score (drawn as uncovered).
     names : K str
-        Of the columns: class names, ``head 0``, or the score's own name when K is 1.
+        Names of the columns: class names, ``head 0``, or the score's own name when K is 1.
     kind : ScoreKind
-        What the number is; "attention" means something else in every model.
+        What the numbers are; "attention" means something different in every model.
     score : str
-        Name by which the model offers it, as in `heatmap_arguments.score`.
+        The model's name for the score, as in `heatmap_arguments.score`.
     explained : Explained or None
-        Of the explanations alone.
+        Only for explanations.
     """
 
     grid: PatchGrid | None
@@ -138,14 +138,14 @@ class PatchScores:
 
 
 EACH_ITS_OWN = "each class a chance of its own"
-"""What is said beside probabilities that are no shares of one."""
+"""Text beside probabilities that do not sum to one."""
 LIKELY = 0.5
-"""Chance from which a label of a multilabel model counts as predicted."""
+"""Probability from which a label of a multilabel model counts as predicted."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of the slide, from the same forward as the patch scores.
+    """A model's prediction for the slide, from the same forward as the patch scores.
 
     Attributes
     ----------
@@ -153,18 +153,18 @@ class Prediction:
         Names of the outputs, in the model's order: classes, the quantities of a regression, the intervals of a
         survival model.
     probabilities : (C,) float32
-        What the outputs mean: for a classification the softmax of the logits; of a multilabel model the sigmoid of
-        each; for a regression the outputs as they are; for survival the probability of surviving each interval,
-        S_t = prod_{k<=t} (1 - sigmoid(logit_k)). A survival model with a single output gives a log relative hazard
-        (Cox), as it is.
+        The meaning of the outputs: for a classification the softmax of the logits; for a multilabel model the sigmoid
+        of each; for a regression the outputs unchanged; for survival the probability of surviving each interval,
+        S_t = prod_{k<=t} (1 - sigmoid(logit_k)). A survival model with a single output returns a log relative hazard
+        (Cox), unchanged.
     logits : (C,) float32
     task : str
         ``classification``, ``multilabel``, ``regression`` or ``survival``.
     independent : bool
-        Of a classification: every class has a sigmoid of its own (DSMIL), so the probabilities are no shares of one;
-        the predicted class is the largest.
+        For a classification: every class has a sigmoid of its own (DSMIL), so the probabilities do not sum to one;
+        the class with the largest is predicted.
     train_median : float or None
-        Median over the training set of the risk, or of the only output of a regression, where the checkpoint knows it.
+        Median over the training set of the risk, or of the only output of a regression, if the checkpoint has it.
     """
 
     classes: tuple[str, ...]
@@ -180,23 +180,23 @@ class Prediction:
 
     @property
     def hazards(self) -> npt.NDArray[np.float32]:
-        """Of a survival model with intervals: chance of the event in each, sigmoid(logit), if it was reached."""
+        """For a survival model with intervals: probability of the event in each, sigmoid(logit), if it was reached."""
         return np.exp(-np.logaddexp(0, -self.logits.astype(np.float64))).astype(np.float32)
 
     @property
     def risk(self) -> float:
-        """Of a survival model: minus the sum of the survival probabilities, or its only output; higher is worse."""
+        """For a survival model: minus the sum of the survival probabilities, or its only output; higher is worse."""
         if len(self.classes) == 1:
             return float(self.logits[0])
         return -float(self.probabilities.sum(dtype=np.float64))
 
     @property
     def numbers(self) -> dict[str, float]:
-        """What tables show of any model but a classification, by name.
+        """The numbers in tables for any model except a classification, by name.
 
-        A multilabel model: the chance of each label. A regression: each output by its name. Survival: ``risk``, then
-        ``S_0``, ``S_1``, … or ``S_<name>`` of named intervals, the probability of surviving each; a model with a single
-        output has its risk only.
+        A multilabel model: the probability of each label. A regression: each output by its name. Survival: ``risk``,
+        then ``S_0``, ``S_1``, … or ``S_<name>`` of named intervals, the probability of surviving each; a model with a
+        single output has only its risk.
         """
         if self.task != "survival":
             return dict(zip(self.classes, map(float, self.probabilities), strict=True))
@@ -207,14 +207,14 @@ class Prediction:
 
     @property
     def level(self) -> float | None:
-        """The one number that is high or low: the risk, or the only output of a regression; else None."""
+        """The single number that is high or low: the risk, or the only output of a regression; else None."""
         if self.task == "survival":
             return self.risk
         return float(self.probabilities[0]) if self.task == "regression" and len(self.classes) == 1 else None
 
     @property
     def headline(self) -> tuple[str, str]:
-        """The prediction as (what it is, its value): a class with its probability, a risk, or values by name."""
+        """The prediction as (name, value): a class with its probability, a risk, or values by name."""
         if self.task == "survival":
             return "survival", f"risk {number_words(self.risk)}"
         if self.task == "multilabel":
@@ -230,20 +230,20 @@ class Prediction:
 
     @property
     def details(self) -> list[str]:
-        """The rest of the prediction: the other classes or labels by probability, or the chances behind a risk."""
+        """The rest of the prediction: the other classes or labels by probability, or what is behind a risk."""
         if self.task == "multilabel":
             others = [i for i in self.ranking if i not in self.likely]
             return [f"{self.classes[i]} {percentage(self.probabilities[i])}" for i in others]
         if self.task == "classification":
             rest = [f"{self.classes[i]} {percentage(self.probabilities[i])}" for i in self.ranking[1:]]
-            return [EACH_ITS_OWN, *rest] if self.independent else rest  # first, as figures cut lists
+            return [EACH_ITS_OWN, *rest] if self.independent else rest  # first, because figures truncate lists
         if self.task == "survival":
             return [f"{name} {percentage(value)}" for name, value in self.numbers.items() if name != "risk"]
         return []
 
     @property
     def summary(self) -> str:
-        """The prediction in one line, as what it is: a class, values, or a risk."""
+        """The prediction in one line: a class, values, or a risk."""
         _, value = self.headline
         if self.task == "classification":
             chance = float(self.probabilities[self.predicted])
@@ -256,12 +256,12 @@ class Prediction:
 
     @property
     def likely(self) -> list[int]:
-        """Of a multilabel model: the labels with a chance of at least a half, highest first; else the highest."""
+        """For a multilabel model: the labels with a probability of at least 0.5, highest first; else the highest."""
         return [i for i in self.ranking if self.probabilities[i] >= LIKELY] or self.ranking[:1]
 
     @property
     def ranking(self) -> list[int]:
-        """Class indices in descending order of logit or probability, which agree. Ties keep their order."""
+        """Class indices in descending order of logit or probability (the order is the same). Ties keep their order."""
         by = self.probabilities if self.independent else self.logits
         return [int(i) for i in np.argsort(-by, kind="stable")]
 

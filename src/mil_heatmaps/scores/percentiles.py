@@ -1,4 +1,4 @@
-"""Percentiles of patch scores: within their own map, or among the scores of another one.
+"""Percentiles of patch scores: within their own map, or among the scores of another map.
 
 Both follow CLAM's definitions exactly and cost one sort. Percentiles run from 0 to 100.
 """
@@ -14,8 +14,8 @@ from mil_heatmaps.errors import ScoreError
 def rank_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return average rank / N * 100 of each score, as SciPy's ``rankdata(method="average")`` ranks.
 
-    The lowest of N different scores is 100 / N, never 0; the highest 100. Ties share their mean rank. Scores
-    that are NaN or infinite get NaN and do not count. The shape is kept; (0,) gives (0,).
+    The lowest of N different scores is 100 / N, never 0; the highest is 100. Ties share their mean rank. NaN and
+    infinite scores become NaN and are not counted. The shape is kept; (0,) gives (0,).
 
     >>> rank_percentiles([0.2, 0.9, 0.5, 0.5]).tolist()
     [25.0, 100.0, 62.5, 62.5]
@@ -33,7 +33,7 @@ def rank_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def _average_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return ranks from 1, ties at their mean: one sort, then the middle of each run of equals."""
-    order = np.argsort(values)  # the fastest will do: within a run of equals the order does not matter
+    order = np.argsort(values)  # the fastest sort suffices: the order within a run of equals does not matter
     ordered = values[order]
     first = np.concatenate(([True], ordered[1:] != ordered[:-1]))
     starts = np.flatnonzero(first)
@@ -47,7 +47,7 @@ def reference_percentiles(scores: npt.ArrayLike, reference: npt.ArrayLike) -> np
     """Return the percentile of each score among `reference`, as CLAM scores the fine map by the coarse one.
 
     ``(below + not above + [1 if present]) * 50 / M`` with M reference scores; 0 is possible. The shape of
-    `scores` is kept. Scores that are NaN or infinite get NaN; such reference scores do not count.
+    `scores` is kept. NaN and infinite scores become NaN; such reference scores are not counted.
 
     >>> reference_percentiles([0.5, 2.0, 9.0], reference=[1.0, 2.0, 3.0, 4.0]).tolist()
     [0.0, 50.0, 100.0]

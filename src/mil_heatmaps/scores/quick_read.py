@@ -1,7 +1,7 @@
-"""Read of a score file what numbers over a cohort need: corners, scores and prediction, in a third of the time.
+"""Fast reading of score files for cohort numbers: corners, scores and prediction, in a third of the time.
 
-`read_scores` checks coordinates, which may be anybody's, against the slide. What this program wrote was checked when it
-was written, and is read here as it stands; any other file goes through `read_scores`.
+`read_scores` checks coordinates of any origin against the slide. This program checks its own files when it writes
+them, and reads them here without checks; any other file goes through `read_scores`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class QuickScores:
 
 
 def read_quickly(path: str | os.PathLike[str]) -> QuickScores:
-    """Return the scores to draw of a score file. ScoreError as `read_scores` raises it."""
+    """Return the scores to draw of a score file. Raises ScoreError as `read_scores` does."""
     path = Path(path)
     with open_h5(path, ScoreError) as file:
         found = _ours(file, path)
@@ -58,7 +58,7 @@ def read_quickly(path: str | os.PathLike[str]) -> QuickScores:
 
 
 def _ours(file: h5py.File, path: Path) -> QuickScores | None:
-    """Return what a file of this program holds, None for another's."""
+    """Return the content of a file that this program wrote, None for any other file."""
     main, coords = file.get("scores"), file.get("coords")
     if not isinstance(main, h5py.Dataset) or not isinstance(coords, h5py.Dataset) or coords.dtype != np.int64:
         return None

@@ -1,6 +1,6 @@
 """One colour scale for the slides of a run, from a small summary of each.
 
-A slide's summary is a few kilobytes whatever its size, so a cohort of ten thousand slides fits in memory.
+A slide's summary is a few kilobytes whatever the slide's size, so a cohort of ten thousand slides fits in memory.
 Merging is a concatenation: the order of slides does not matter.
 """
 
@@ -17,21 +17,21 @@ ROBUST_QUANTILES = (0.01, 0.99)
 """The quantiles that bound a ``robust`` range."""
 
 _SUMMARY_SIZE = 1001
-"""Quantiles kept of a slide; a slide with fewer scores keeps them all, so small cohorts are exact."""
+"""Quantiles stored per slide; a slide with fewer scores keeps all scores, so small cohorts are exact."""
 
 
 @dataclass(frozen=True, repr=False)
 class ScoreSummary:
-    """What a cohort's scale needs to know of one slide.
+    """The numbers of one slide that a cohort's scale needs.
 
     Attributes
     ----------
     count : int
-        Finite scores.
+        Number of finite scores.
     points : (Q,) float64
-        Evenly spaced quantiles in rising order, or all scores; each stands for ``count / Q`` of them.
+        Evenly spaced quantiles in ascending order, or all scores; each stands for ``count / Q`` scores.
     max_share : float
-        The largest softmax weight of the slide (of its scores taken as logits).
+        The largest softmax weight of the slide (with its scores as logits).
     """
 
     count: int
@@ -45,7 +45,7 @@ class ScoreSummary:
 def summarize_scores(values: npt.ArrayLike, *, are_shares: bool = False) -> ScoreSummary:
     """Return the summary of one slide's scores; NaN and infinities are left out.
 
-    With `are_shares` the values are softmax weights already and the largest of them is `max_share`.
+    With `are_shares` the values are already softmax weights, and the largest is `max_share`.
     """
     scores = np.ravel(np.asarray(values)).astype(np.float64)
     scores = scores[np.isfinite(scores)]
@@ -62,21 +62,21 @@ def summarize_scores(values: npt.ArrayLike, *, are_shares: bool = False) -> Scor
 
 @dataclass(frozen=True, repr=False)
 class CohortScale:
-    """The scores of many slides seen as one pool.
+    """The scores of many slides as one pool.
 
-    Slides count by their patches. Minimum and maximum are exact; quantiles and percentiles are exact up to
-    1001 patches a slide and within 0.1 percentile points of a slide's own distribution beyond that.
+    Slides are weighted by their patches. Minimum and maximum are exact; quantiles and percentiles are exact up to
+    1001 patches per slide, and beyond that within 0.1 percentile points of a slide's own distribution.
     """
 
     summaries: Sequence[ScoreSummary]
     name: str | None = None
-    """What the colour bar calls the pool, when it is not a cohort of slides."""
+    """The colour bar's name for the pool, when it is not a cohort of slides."""
     log_total: float | None = None
-    """Of logits that are softmaxed over the whole pool: the logarithm of the sum of their exponentials."""
+    """For logits with a softmax over the whole pool: the logarithm of the sum of their exponentials."""
 
     @property
     def words(self) -> str:
-        """The pool as the colour bar names it."""
+        """The name of the pool on the colour bar."""
         return self.name or f"the cohort ({counted(self.slides, 'slide')})"
 
     def __repr__(self) -> str:
@@ -104,7 +104,7 @@ class CohortScale:
 
     @cached_property
     def _pool(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Sorted distinct points, and the weight up to and including each; from 0 to the count of scores."""
+        """Sorted distinct points, and the cumulative weight up to and including each; from 0 to the count of scores."""
         used = [summary for summary in self.summaries if summary.count]
         if not used:
             return np.empty(0), np.empty(0)
@@ -118,7 +118,7 @@ class CohortScale:
 
     @property
     def median(self) -> float:
-        """The pooled score in the middle."""
+        """The median of the pooled scores."""
         if len(self.summaries) == 1:
             return float(np.median(self.summaries[0].points))
         points, upto = self._pool
@@ -137,9 +137,9 @@ class CohortScale:
         return float(low), float(high)
 
     def percentiles(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return where each value stands in the pool, 0 to 100, by the formula of `reference_percentiles`.
+        """Return the percentile of each value in the pool, 0 to 100, by the formula of `reference_percentiles`.
 
-        For a pool of one slide with up to 1001 scores these are that slide's own `rank_percentiles`.
+        For a pool of one slide with up to 1001 scores these equal that slide's own `rank_percentiles`.
         """
         scores = np.asarray(values).astype(np.float64)
         points, upto = self._pool

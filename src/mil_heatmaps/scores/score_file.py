@@ -1,8 +1,8 @@
-"""The score file: everything a picture, an export or the viewer needs of one slide, in one HDF5 file.
+"""The score file: all data of one slide that a picture, an export or the viewer needs, in one HDF5 file.
 
 It is CLAM's ``<slide>_blockmap.h5`` (``attention_scores`` and ``coords`` as CLAM writes them, so its tools
-read it) with a dataset ``scores`` beside them whose attributes say what the numbers are. Any program may
-write one; the least that does is described in docs/reference/score_file.md. Names ending ``_l0`` are level-0 pixels.
+read it) with an added dataset ``scores``, whose attributes say what the numbers are. Any program may write one;
+docs/reference/score_file.md describes the minimum. Names ending ``_l0`` are level-0 pixels.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, repr=False)
 class ScoreFile:
-    """The scores of one slide and where they come from.
+    """The scores of one slide and their origin.
 
     Attributes
     ----------
@@ -30,28 +30,28 @@ class ScoreFile:
     scores : PatchScores
         The scores to draw, one column per class or head; its grid becomes `grid`.
     attention : (N,) float32
-        What CLAM's tools see as ``attention_scores``. Left empty, it is `clam_column` of the scores.
+        The dataset ``attention_scores`` for CLAM's tools. If empty, it is `clam_column` of the scores.
     extra : tuple of PatchScores
         Further scores of the same patches, each with its own name in `PatchScores.score`.
     prediction : Prediction or None
     slide_id : str or None
     slide_size_l0 : (width, height) or None
     level0_mpp : float or None
-        Micrometres a level-0 pixel, where the slide says so plausibly.
+        Micrometres per level-0 pixel, where the slide states a plausible value.
     model, checkpoint_sha256 : str or None
-        What made the scores.
+        The model and checkpoint that made the scores.
     features_file, features_fingerprint, encoder : optional
-        What they were made from; the fingerprint is plain JSON data.
+        The features behind the scores; the fingerprint is plain JSON data.
     program_version : str or None
-        Of the program that wrote the file.
+        Version of the program that wrote the file.
     scored_as : str or None
-        How the patches were scored, where that takes words: a fine map by a model that depends on the whole bag.
+        How the patches were scored, where this needs words: a fine map by a model that depends on the whole bag.
     case : CaseShare or None
         The bag of several slides in which the scores were computed.
     notices : tuple of Notice
-        What is to know of the scores, from whoever made them; stored.
+        Notices about the scores from the program that made them; stored in the file.
     notes : tuple of Notice
-        What the reader had to guess, and the notices; not stored.
+        Guesses by the reader, and the notices; not stored in the file.
     """
 
     grid: PatchGrid
@@ -105,10 +105,10 @@ class ScoreFile:
 
 
 def clam_column(scores: PatchScores, prediction: Prediction | None = None) -> Floats:
-    """Return the one column CLAM's tools expect, (N,): that of the predicted class or of a regression's first
+    """Return the one column that CLAM's tools expect, (N,): that of the predicted class or of a regression's first
     output, else the mean of all columns.
 
-    A class score has the prediction's classes as its column names; CLAM_MB is drawn by that column too.
+    A class score has the prediction's classes as column names; CLAM_MB is drawn by that column too.
     """
     values = scores.values
     if values.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""Read and write score files, HDF5. docs/reference/score_file.md describes the schema; keep the two together."""
+"""Read and write score files, HDF5. docs/reference/score_file.md describes the schema; change the two together."""
 
 import json
 import math
@@ -31,11 +31,11 @@ FORMAT = "mil-heatmaps scores"
 FORMAT_VERSION = 1
 
 _CLAM_ROWS = 32
-"""Rows a chunk, as CLAM writes both its datasets."""
+"""Rows per chunk, as in both datasets that CLAM writes."""
 
 _CASE_ROWS = 1 << 14
 _ALSO = ("attention", "attentions", "attention_weights", "score", "probabilities", "probs")
-"""What other programs call their scores; read where there is nothing called as ours or CLAM's."""
+"""Other programs' names for scores; read where no dataset has our name or CLAM's."""
 
 _TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", "program_version", "scored_as")
 """Fields of `ScoreFile` stored under their own names, where they are not None."""
@@ -61,8 +61,8 @@ def read_scores(
     Parameters
     ----------
     patch_size_l0 : float or (width, height), optional
-        Used if the file does not state the size of its patches. Without it the step of the coordinates is
-        taken.
+        Used if the file does not state the size of its patches. By default, the size is the step of the
+        coordinates.
     slide_size_l0 : (width, height), optional
         Size of the slide, to refuse scores of another slide.
     space : SlideSpace, optional
@@ -71,7 +71,7 @@ def read_scores(
     Raises
     ------
     ScoreError
-        Missing or damaged file, no scores or coordinates in it (lists what there is), lengths that differ,
+        Missing or damaged file, no scores or coordinates in it (the message lists its content), lengths that differ,
         coordinates that cannot belong to the slide, unknown kind or patch size.
     """
     try:
@@ -84,9 +84,9 @@ def read_scores(
 
 
 def _fill(file: h5py.File, scores: ScoreFile) -> None:
-    # No times of creation anywhere (h5py's default), and names in the order of the alphabet: equal bytes each
+    # No creation times anywhere (h5py's default), and names in alphabetical order, so that the bytes are the same each
     # time.
-    whole = scores.case is not None and scores.case.number == 0  # of a case, which CLAM's tools do not know
+    whole = scores.case is not None and scores.case.number == 0  # of a case; CLAM's tools do not know cases
     rows = _CASE_ROWS if whole else _CLAM_ROWS
     _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None], rows)
     _clam_dataset(file, "coords", scores.grid.coords_l0, rows)
@@ -118,8 +118,8 @@ def _fill(file: h5py.File, scores: ScoreFile) -> None:
 def _clam_dataset(file: h5py.File, name: str, values: npt.NDArray[Any], rows: int) -> None:
     width = values.shape[1]
     made = file.create_dataset(name, data=values, chunks=(rows, width), maxshape=(None, width))
-    # HDF5 places chunks when the dataset is closed, which waits for whoever still holds it, such as a profiler that
-    # looks at this thread (Dask has one in every worker). Placed now, the file has the same bytes every time.
+    # HDF5 places chunks when the dataset is closed. Anything that still holds the dataset delays this, such as a
+    # profiler of this thread (Dask has one in every worker). Chunks placed now give the same bytes every time.
     made.flush()
 
 
@@ -142,7 +142,7 @@ def _write_explained(made: h5py.Dataset, explained: Explained) -> None:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return JSON values in which NaN and infinities, which JSON does not know, are null."""
+    """Return JSON values with null for NaN and infinities, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: _without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -151,7 +151,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _explained(attributes: dict[str, Any], kind: str) -> Explained | None:
-    """Return what the attributes of a dataset say of an explanation; None where they do not."""
+    """Return the explanation in the attributes of a dataset; None where there is none."""
     output = hdf5.text_attribute(attributes, "output")
     task = hdf5.text_attribute(attributes, "task") or "classification"
     if kind not in EXPLANATION_KINDS or output is None or task not in TASKS:
@@ -175,14 +175,14 @@ def _write_prediction(main: h5py.Dataset, prediction: Prediction) -> None:
 
 
 def _parse(path: Path, patch_size_l0: float | tuple[float, float] | None, space: SlideSpace) -> ScoreFile:
-    """Return what the file holds; see `read_scores`."""
+    """Return the content of the file; see `read_scores`."""
     with hdf5.open_h5(path, ScoreError) as file:
         coords = hdf5.dataset(file, "coords")
         if coords is None:
             raise ScoreError(f"{path}: no dataset 'coords'; it holds {hdf5.contents(file)}")
         attributes = hdf5.attributes(file, "coords", "attention_scores", "scores")
         _check_version(attributes, path)
-        # A unit on the scores is that of the scores.
+        # A unit attribute on the scores is the unit of the scores.
         described = {**attributes, "unit": hdf5.attributes(file, "coords").get("unit")}
         grid, notes = place_patches(
             read_rows(coords), described, space, patch_size_l0=patch_size_l0, of_scores=True, where=str(path)
@@ -220,7 +220,7 @@ def _check_version(attributes: dict[str, Any], path: Path) -> None:
 
 
 def _main_scores(file: h5py.File, grid: PatchGrid, path: Path) -> tuple[PatchScores, Floats]:
-    """Return the scores to draw and CLAM's column, empty where the file does not have both."""
+    """Return the scores to draw and CLAM's column; the column is empty where the file does not have both."""
     main, clam = hdf5.dataset(file, "scores"), hdf5.dataset(file, "attention_scores")
     if main is None and clam is None:
         main = next((found for name in _ALSO if (found := hdf5.dataset(file, name)) is not None), None)
@@ -240,7 +240,7 @@ def _main_scores(file: h5py.File, grid: PatchGrid, path: Path) -> tuple[PatchSco
 
 
 def _scores(item: h5py.Dataset, grid: PatchGrid, path: Path) -> PatchScores:
-    """Return one dataset of scores. CLAM's own has no attributes: it is the attention before the softmax."""
+    """Return one dataset of scores. CLAM's dataset has no attributes: it is the attention before the softmax."""
     values = _values(item, grid, path)
     by_clam = item.name == "/attention_scores"
     attributes = hdf5.attributes(item.file, item.name)
@@ -300,13 +300,13 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
 
 
 def _number(attributes: dict[str, Any], key: str) -> float | None:
-    """Return an attribute that is a finite number, None without it."""
+    """Return a finite number from an attribute, None without the attribute."""
     value = attributes.get(key)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def texts(value: Any) -> tuple[str, ...] | None:
-    """Return an attribute that holds one or more texts, None without it."""
+    """Return one or more texts from an attribute, None without the attribute."""
     if value is None:
         return None
     items = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
@@ -314,7 +314,7 @@ def texts(value: Any) -> tuple[str, ...] | None:
 
 
 def _notices(value: Any) -> tuple[Notice, ...]:
-    """Return the notices of an attribute; what cannot be read as such is one, as it stands."""
+    """Return the notices in an attribute; a text that does not parse becomes one notice as it is."""
     if value is None:
         return ()
     try:

@@ -1,6 +1,6 @@
 """Tables of scores: a header line, x and y of each patch's corner, and one or more columns of numbers.
 
-x and y are level-0 pixels; x_um and y_um are micrometres. Tables of QuPath and slideflow say places in their own words:
+x and y are level-0 pixels; x_um and y_um are micrometres. Tables of QuPath and slideflow have other names for these:
 see `tool_tables`.
 """
 
@@ -46,7 +46,7 @@ _LONGEST_LINE = 1 << 20
 def plain_scores(
     table: "pd.DataFrame", space: SlideSpace, columns: Sequence[str] | None, path: Path
 ) -> ToldScores:
-    """Return what a table of corners and scores says; `columns` are the scores, every numeric column without it."""
+    """Return the content of a table of corners and scores; by default every numeric column is a score."""
     corners, attributes = _corners(table, space, path)
     names = score_columns(table, columns, path)
     return ToldScores(corners, attributes, tuple(names), values_of(table, names, path))
@@ -58,7 +58,7 @@ def values_of(table: "pd.DataFrame", names: Sequence[str], path: Path) -> npt.ND
 
 
 def table_unit(path: Path) -> str | None:
-    """Return ``um`` where the columns of a table say so, else None; reads its first two lines."""
+    """Return ``um`` where the column names say so, else None; reads the first two lines."""
     names = {_plain(str(name)) for name in (read_table(path).columns if is_parquet(path) else _dialect(path)[0])}
     if any(name.startswith("centroid") and name.strip("()").endswith(("um", "µm", "μm")) for name in names):
         return "um"
@@ -66,7 +66,7 @@ def table_unit(path: Path) -> str | None:
 
 
 def read_table(path: Path) -> "pd.DataFrame":
-    """Return the table as text and numbers, its index counting the lines below the header."""
+    """Return the table as text and numbers; its index counts the lines below the header."""
     import pandas as pd
 
     refuse_stand_in(path, ScoreError)
@@ -98,7 +98,7 @@ def read_table(path: Path) -> "pd.DataFrame":
         raise ScoreError(f"{path}: has {len(names):,} columns; up to {_MOST_COLUMNS:,} are read")
     if _allnumbers(names):
         raise ScoreError(f"{path}: the first line holds numbers; it must name the columns, such as x,y,score")
-    # pandas renames the second of two equal columns, so they are looked for before it read them.
+    # pandas renames the second of two equal columns, so duplicates are checked before it reads them.
     if twice := sorted(name for name, times in Counter(map(_trim, names)).items() if name and times > 1):
         raise ScoreError(f"{path}: two columns are called {twice[0]!r}")
     table = table.dropna(how="all")
@@ -122,7 +122,7 @@ def _allnumbers(names: Sequence[str]) -> bool:
 def _dialect(path: Path) -> tuple[list[str], str, str]:
     """Return column names, separator and decimal sign, from the first two lines.
 
-    With semicolons or tabs a comma in the first row is a decimal sign, as European spreadsheets write.
+    With semicolons or tabs, a comma in the first row is a decimal sign, as in European spreadsheets.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     try:
@@ -138,7 +138,7 @@ def _dialect(path: Path) -> tuple[list[str], str, str]:
 
 
 def rows_of_slide(table: "pd.DataFrame", slide_id: str | None, path: Path) -> "pd.DataFrame":
-    """Return the rows of the slide; those of the only slide in the table also when it is called otherwise."""
+    """Return the rows of the slide; if the table has a single slide, its rows whatever their name."""
     column = _find(table, _SLIDE)
     if column is None:
         return table
@@ -159,7 +159,7 @@ def _plain(name: object) -> str:
 
 
 def _find(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
-    """Return the user's own spelling of the first of `names` that is a column."""
+    """Return the user's spelling of the first of `names` that is a column."""
     lower = {_plain(column): str(column) for column in table.columns}
     return next((lower[name] for name in names if name in lower), None)
 
@@ -180,9 +180,9 @@ def _corners(table: "pd.DataFrame", space: SlideSpace, path: Path) -> tuple[npt.
 
 
 def _attributes(table: "pd.DataFrame", space: SlideSpace, path: Path) -> dict[str, Any]:
-    """Return what the columns say of patches and slide, under the names that HDF5 files use.
+    """Return what the columns say about patches and slide, under the names that HDF5 files use.
 
-    A size whose column names no unit is in that of the coordinates.
+    A size without a unit in its column name is in the unit of the coordinates.
     """
     attributes: dict[str, Any] = {}
     if (said := _size_columns(table, path)) is not None:
@@ -215,7 +215,7 @@ def score_columns(
     path: Path,
     passed_over: Callable[[str], bool] = lambda _: False,
 ) -> list[str]:
-    """Return the columns that are scores: those asked for, else every numeric one that is nothing else."""
+    """Return the score columns: the requested ones, else every numeric column without another meaning."""
     if columns is not None:
         if missing := [name for name in columns if name not in table.columns]:
             known = [str(column) for column in table.columns]
@@ -227,7 +227,7 @@ def score_columns(
         for column in table.columns
         if column not in used
         and str(column).lower() not in _IGNORED
-        and not str(column).endswith(" percentile")  # made from a score, by our own tables
+        and not str(column).endswith(" percentile")  # derived from a score, in tables that this program writes
         and not passed_over(str(column))
         and _is_numeric(table[column])
     ]
@@ -253,13 +253,13 @@ def numbers(table: "pd.DataFrame", name: str, path: Path, *, blank: bool = False
 
 
 def _is_numeric(column: "pd.Series[Any]") -> bool:
-    """Say whether most cells are numbers: then the others are mistakes, to be named with their line."""
+    """Say whether most cells are numbers; the others are then mistakes, to be reported with their line."""
     filled = column.dropna()
     return not len(filled) or bool(_as_floats(filled).notna().mean() > 0.5)
 
 
 def _as_floats(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return a column as numbers, NaN for what is none or has more digits than a number can."""
+    """Return a column as numbers, NaN for text that is no number or has too many digits for one."""
     import pandas as pd
 
     try:
@@ -269,5 +269,5 @@ def _as_floats(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _line(table: "pd.DataFrame", row: int) -> int:
-    """Return the line of the file a row comes from; the header is line 1."""
+    """Return the line of the file that a row comes from; the header is line 1."""
     return int(table.index[row]) + 2

@@ -1,4 +1,4 @@
-"""What a score is, in words for people: the keys that configs and files use are never shown in a picture."""
+"""Names of scores for readers: pictures never show the keys that configs and files use."""
 
 from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
 
@@ -20,7 +20,7 @@ _WHAT: dict[str, tuple[str, str]] = {
     "occlusion": ("loss without the patch's surroundings", ""),
     "mask_regression": ("weight in a linear model of the slide", ""),
 }
-"""Kind: what it is, and in which unit."""
+"""Kind: its name, and its unit."""
 
 _BEFORE_NAME = {"class_contribution": "to", "instance_logit": "for", "instance_probability": "for"}
 _USUAL_NAMES = {"attention": "attention", "attention_mean": "attention", "attention_softmax": "attention"}
@@ -32,9 +32,9 @@ def score_words(score: str, kind: str | None, column: str | None = None, *, of_c
     Parameters
     ----------
     score : str
-        The model's own name of it, as in `heatmap_arguments.score`.
+        The model's name for the score, as in `heatmap_arguments.score`.
     kind : ScoreKind or None
-        None leaves the unit out.
+        With None, the unit is left out.
     column : str, optional
         A class, output or head, where the score has several.
     of_class : bool
@@ -43,7 +43,7 @@ def score_words(score: str, kind: str | None, column: str | None = None, *, of_c
     name, unit = plain_words(score), ""
     if kind in _WHAT:
         usual, unit = _WHAT[kind]
-        # A score that has a name of its own (``tier1_gate``, ``attention_block0``) keeps it.
+        # A score with a name of its own (``tier1_gate``, ``attention_block0``) keeps that name.
         name = usual if score == kind or score in _USUAL_NAMES or score.startswith(f"{kind}_mean") else name
     if column is not None:
         name += f" {_BEFORE_NAME.get(kind or '', 'of')} {f'the class {column}' if of_class else plain_words(column)}"
@@ -58,5 +58,5 @@ def plain_words(key: str) -> str:
 
 
 def is_signed(kind: str | None) -> bool:
-    """Whether the sign of the scores tells for from against."""
+    """Whether the sign of the scores separates for from against."""
     return kind in FOR_AND_AGAINST

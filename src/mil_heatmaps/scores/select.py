@@ -1,4 +1,4 @@
-"""Which columns of a score are drawn: of which class, of which head."""
+"""The choice of the columns of a score to draw, by class and head."""
 
 import re
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, PatchScores, Prediction
 
 _MEAN = "\0mean"
-"""Stands for the mean over all groups; no column can be called so."""
+"""Stands for the mean over all groups; no column can have this name."""
 
 _HEAD = re.compile(r"(?:(?P<group>.+) )?head (?P<head>\d+)")
 
 
 class Column(NamedTuple):
-    """One score per patch, (N,) float32, and the name to show with it."""
+    """One score per patch, (N,) float32, and its displayed name."""
 
     name: str
     scores: npt.NDArray[np.float32]
@@ -32,27 +32,27 @@ def select_columns(
     classes: str | int | Sequence[str | int] = "predicted",
     head: str | int = "mean",
 ) -> list[Column]:
-    """Return the columns to draw, in the order asked for and each once.
+    """Return the columns to draw, in the requested order and each once.
 
     Parameters
     ----------
     scores : PatchScores
-        A score with one column serves every class: it is returned whatever `classes` asks for in general.
+        A score with one column serves every class: any general choice of `classes` returns it.
     prediction : Prediction, optional
-        Says which class ``predicted`` is. Without one (scores somebody brought) ``predicted`` means all
+        Decides which class ``predicted`` is. Without one (scores from elsewhere), ``predicted`` means all
         columns.
     label : str, optional
         The slide's own class, for ``label``.
     classes : ``predicted``, ``label``, ``all``, a class (name or number), or a list of classes
-        Of a multilabel model ``predicted`` means every label with a chance of at least a half, else the highest; of a
-        regression every output; of a survival model the mean over the intervals.
+        For a multilabel model, ``predicted`` means every label with a probability of at least 0.5, else the highest;
+        for a regression every output; for a survival model the mean over the intervals.
     head : ``mean``, ``all``, or a number from 0
-        For scores with one column per head, called ``head 0`` or ``<class> head 0``.
+        For scores with one column per head, named ``head 0`` or ``<class> head 0``.
 
     Raises
     ------
     ScoreError
-        No such class or head; lists those there are.
+        There is no such class or head; the message lists those there are.
     """
     groups = _groups(scores.names)
     chosen: dict[str, Column] = {}
@@ -64,14 +64,14 @@ def select_columns(
 
 
 def column_of_target(scores: PatchScores, targets: Sequence[str], index: int) -> npt.NDArray[np.float32]:
-    """Return the column (N,) of one of the model's targets; of several heads their mean.
+    """Return the column (N,) of one of the model's targets; the mean if it has several heads.
 
-    A score with one column serves every target; one whose columns are no targets gives the mean of all.
+    A score with one column serves every target; a score whose columns are not targets gives the mean of all columns.
 
     Raises
     ------
     ScoreError
-        An explanation that was made for other targets.
+        The explanation was computed for other targets.
     """
     groups = _groups(scores.names)
     if scores.kind in EXPLANATION_KINDS and targets[index] not in groups and len(groups) != len(targets):
@@ -79,7 +79,7 @@ def column_of_target(scores: PatchScores, targets: Sequence[str], index: int) ->
     columns = [column for group in groups.values() for column, _ in group]
     if targets[index] in groups:
         columns = [column for column, _ in groups[targets[index]]]
-    elif len(groups) == len(targets):  # named otherwise; the order is the model's
+    elif len(groups) == len(targets):  # other names; the order is the model's
         columns = [column for column, _ in list(groups.values())[index]]
     if len(columns) == 1:
         return scores.values[:, columns[0]]
@@ -87,7 +87,7 @@ def column_of_target(scores: PatchScores, targets: Sequence[str], index: int) ->
 
 
 def of_head(scores: PatchScores, head: str | int) -> PatchScores:
-    """Return the columns of one head, by its number; the scores as they are for ``mean`` and ``all``, or without it."""
+    """Return the columns of one head, by its number; all columns for ``mean`` and ``all``, or without heads."""
     heads = [(column, match) for column, name in enumerate(scores.names) if (match := _HEAD.fullmatch(name))]
     chosen = [column for column, match in heads if match["head"] == str(head)]
     if not chosen:
@@ -149,9 +149,9 @@ def _chosen_groups(
         raise ScoreError("classes is an empty list: name a class, or say predicted, label or all")
     found: list[str] = []
     for want in wanted:
-        one = len(groups) == 1 or scores.score in CONCEPT_SCORES  # whose columns are no outputs
+        one = len(groups) == 1 or scores.score in CONCEPT_SCORES  # their columns are not outputs
         serves_all = want in ("predicted", "label") and one
-        if scores.kind == "consensus" and want in ("predicted", "label"):  # its columns are no classes
+        if scores.kind == "consensus" and want in ("predicted", "label"):  # its columns are not classes
             found.append(groups[0])
         elif want == "all" or serves_all or (want == "predicted" and prediction is None):
             found += groups
@@ -176,15 +176,15 @@ def _chosen_groups(
 
 
 def _group(scores: PatchScores, groups: list[str], want: str | int, prediction: Prediction | None) -> str:
-    """Return the class of that name, or of that number when no name is."""
+    """Return the class of that name, or else of that number."""
     text = str(want)
     if text in groups:
         return text
     classes = () if prediction is None else prediction.classes
-    # A score may name its columns otherwise than the prediction its classes; the order is the model's.
+    # The column names of a score may differ from the class names of the prediction; the order is the model's.
     if text in classes and len(groups) == len(classes):
         return groups[classes.index(text)]
-    if text.isdigit() and int(text) < len(classes) and classes[int(text)] in groups:  # some of the classes alone
+    if text.isdigit() and int(text) < len(classes) and classes[int(text)] in groups:  # only some of the classes
         return classes[int(text)]
     if text.isdigit() and int(text) < len(groups) and groups != [""]:
         return groups[int(text)]
@@ -202,7 +202,7 @@ def _choices(groups: list[str]) -> str:
 
 
 def _mean(scores: PatchScores, groups: dict[str, list[tuple[int, int | None]]], head: str | int) -> list[Column]:
-    """Return the mean over the groups, of each head that is chosen."""
+    """Return the mean over the groups, for each chosen head."""
     each = [_heads(scores, group, columns, head) for group, columns in groups.items()]
     means = []
     for parts in zip(*each, strict=True):
@@ -234,6 +234,6 @@ def _heads(
 
 
 def most_relevant_first(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """Return the patches with a score, largest first, ties in file order; those with NaN are left out."""
+    """Return the patches with a score, largest first, ties in file order; patches with NaN are left out."""
     scored = np.flatnonzero(~np.isnan(values))
     return np.asarray(scored[np.argsort(-values[scored], kind="stable")], np.int64)

@@ -1,7 +1,7 @@
-"""The maps of several bags of a slide as one: their sum on the level-0 plane, by area.
+"""The maps of several bags of a slide as one map: their sum on the level-0 plane, by area.
 
-Each patch's score is spread evenly over its area; a cell gets from every bag what lies in it. So the sum over the cells
-is the sum over the patches of all bags. Names ending ``_l0`` are level-0 pixels.
+Each patch's score is spread evenly over its area; each cell gets from every bag the part that lies in it. So the sum
+over the cells is the sum over the patches of all bags. Names ending ``_l0`` are level-0 pixels.
 """
 
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ SUMMED_KINDS = frozenset(
         "class_contribution", "attention_softmax", "attention_mean",
     }
 )  # fmt: skip
-"""Kinds of which a sum means something: parts of an output, or shares of one."""
+"""Kinds whose sum has a meaning: parts of an output, or shares of one."""
 
 
 def sum_by_area(maps: Sequence[tuple[PatchGrid, npt.NDArray[np.floating]]]) -> tuple[PatchGrid, Floats]:
-    """Return cells of the smallest step of the bags, and the sum (M, K) of all maps in them.
+    """Return cells of the smallest step among the bags, and the sum (M, K) of all maps in them.
 
     Parameters
     ----------
     maps : (grid, (N, K) scores) of each bag
-        NaN counts as nothing. Cells that no patch reaches are left out; those reached by patches without a score alone
+        NaN counts as zero. Cells without patches are left out; cells that only patches without a score reach
         are NaN.
 
     Raises
     ------
     ValueError
-        No map, or maps of different numbers of columns.
+        There is no map, or the maps have different numbers of columns.
     """
     if not maps or len({values.shape[1] for _, values in maps}) != 1:
         raise ValueError("maps of the same columns are needed to be summed")
@@ -69,7 +69,7 @@ def sum_by_area(maps: Sequence[tuple[PatchGrid, npt.NDArray[np.floating]]]) -> t
 
 
 def common_share(first: PatchGrid, second: PatchGrid) -> float:
-    """Return which share of the smaller of two covered areas lies in the other, counted in cells of the coarser grid.
+    """Return the share of the smaller of two covered areas that lies in the other, in cells of the coarser grid.
     """
     step = np.maximum(first.step_l0, second.step_l0)
     one, two = ({tuple(cell) for cell in _centres(grid, step).tolist()} for grid in (first, second))

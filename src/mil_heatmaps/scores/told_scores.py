@@ -1,4 +1,4 @@
-"""What a file of another program says of its patches, before they are put on their slide."""
+"""The content of another program's score file, before its patches are placed on the slide."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +10,13 @@ from mil_heatmaps.notices import Notice
 
 @dataclass(frozen=True)
 class ToldScores:
-    """Scores and places as a file has them.
+    """Scores and positions as stored in a file.
 
     Attributes
     ----------
     places : (N, 2)
-        Top-left corners as stored, or centres where `attributes` say so.
-    attributes : what the file says of places, patches and slide, under the names that HDF5 files use
+        Top-left corners as stored, or centres if `attributes` say so.
+    attributes : what the file says about positions, patches and slide, under the names that HDF5 files use
     names : K texts
     values : (N, K), NaN where there is no score
     notes : tuple of Notice

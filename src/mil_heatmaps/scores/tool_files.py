@@ -1,4 +1,4 @@
-"""Files of scores that are no tables: objects of QuPath, predictions of TIAToolbox, attention of slideflow.
+"""Score files that are not tables: objects of QuPath, predictions of TIAToolbox, attention of slideflow.
 
 Names ending ``_l0`` are level-0 pixels.
 """
@@ -23,11 +23,11 @@ from mil_heatmaps.words import install_line, lacking, reason_of
 
 _MOST_NAMES = 2_000
 _MOST_ZARR_BYTES = 1 << 28
-"""Of one array: 4 million tiles with 8 classes."""
+"""Maximum bytes of one array: 4 million tiles with 8 classes."""
 
 _ROUNDED_PX = 1.0
 ATTENTION_END = "_att"
-"""At the end of the stems of slideflow's attention, ``S_att.npz``."""
+"""End of the stems of slideflow's attention files, ``S_att.npz``."""
 
 
 def read_json(
@@ -36,7 +36,7 @@ def read_json(
     patch_size_l0: float | tuple[float, float] | None,
     columns: Sequence[str] | None,
 ) -> ToldScores:
-    """Return what GeoJSON of QuPath, or JSON of TIAToolbox, says; ScoreError for any other."""
+    """Return the scores in GeoJSON of QuPath or JSON of TIAToolbox; ScoreError for any other JSON."""
     held = json_files.read_json(path, ScoreError)
     if isinstance(held, dict) and "coordinates" in held and ("probabilities" in held or "predictions" in held):
         return _tiatoolbox(held, space, patch_size_l0, path)
@@ -123,7 +123,7 @@ def _measurements(told: Any, number: int, path: Path) -> dict[str, float]:
 def _tiatoolbox(
     held: dict[str, Any], space: SlideSpace, patch_size_l0: float | tuple[float, float] | None, path: Path
 ) -> ToldScores:
-    """Return predictions of TIAToolbox: boxes at the resolution that was asked for, a probability a class."""
+    """Return predictions of TIAToolbox: boxes at the requested resolution, one probability per class."""
     try:
         boxes = np.array(held["coordinates"], np.float64)
         told = held.get("probabilities")
@@ -157,7 +157,7 @@ def _to_l0(
     patch_size_l0: float | tuple[float, float] | None,
     path: Path,
 ) -> float:
-    """Return level-0 pixels a pixel of the coordinates, from ``resolution`` and ``units``, else from a tile's size."""
+    """Return level-0 pixels per pixel of the coordinates, from ``resolution`` and ``units``, else from a tile size."""
     resolution, units = held.get("resolution"), held.get("units")
     number = resolution if isinstance(resolution, int | float) and not isinstance(resolution, bool) else None
     if number is not None and np.isfinite(number):
@@ -194,7 +194,7 @@ def read_zarr(path: Path, space: SlideSpace, patch_size_l0: float | tuple[float,
                 held[name] = _zarr_array(group[name], path)
     except ScoreError:
         raise
-    except Exception as error:  # a damaged folder fails in many ways
+    except Exception as error:  # a damaged folder can raise many errors
         raise ScoreError(f"{path}: cannot be read as Zarr ({reason_of(error)})") from error
     if "coordinates" not in held or not {"probabilities", "predictions"} & set(held):
         text = "no arrays coordinates and probabilities, as TIAToolbox writes"
@@ -203,7 +203,7 @@ def read_zarr(path: Path, space: SlideSpace, patch_size_l0: float | tuple[float,
 
 
 def _zarr_array(array: Any, path: Path) -> npt.NDArray[Any]:
-    """Return an array, whose size is looked at first: one without a single chunk may claim any."""
+    """Return an array after a check of its size: an array without a single chunk may claim any size."""
     if max(array.nbytes, math.prod(array.chunks) * array.dtype.itemsize) > _MOST_ZARR_BYTES:
         raise ScoreError(
             f"{path}: {array.basename!r} of shape {array.shape} in chunks of {array.chunks} takes over "
@@ -213,7 +213,7 @@ def _zarr_array(array: Any, path: Path) -> npt.NDArray[Any]:
 
 
 def read_npz(path: Path) -> ToldScores:
-    """Return slideflow's attention, ``S_att.npz`` beside the index of the bag, ``S.index.npz``."""
+    """Return slideflow's attention, ``S_att.npz``, placed by the index of the bag beside it, ``S.index.npz``."""
     arrays = read_arrays(path, ScoreError)
     if not arrays:
         raise ScoreError(f"{path}: an archive without an array")

@@ -1,4 +1,4 @@
-"""Tables that other tools write, told by their columns: measurements exported by QuPath, and slideflow's of tiles.
+"""Tables of other tools, recognised by their columns: QuPath's measurement exports, and slideflow's tile tables.
 
 Names ending ``_l0`` are level-0 pixels, ``_um`` micrometres.
 """
@@ -31,8 +31,8 @@ _SHAPE = re.compile(
     r"(.*[ _(])?(\u03bcm|um|px)(\^?2|\u00b2)?\)?|.*circularity|.*solidity|num .*|centroid .*"
     r"|image|name|class|classification|parent|roi|object (?:id|type)"
 )
-"""QuPath's measurements of shape and place, which end in a unit of length or area, its counts, and its texts, which may
-be empty."""
+"""QuPath's measurements of shape and position, which end in a unit of length or area, its counts, and its texts,
+which may be empty."""
 
 _SECOND = re.compile(r"(?:.*-)?y_pred(\d+)|(?:.*-)?uncertainty(\d*)")
 _PATCHES = ("detection", "tile", "cell")
@@ -45,12 +45,12 @@ def tool_scores(
     patch_size_l0: float | tuple[float, float] | None,
     path: Path,
 ) -> ToldScores | None:
-    """Return what a table of QuPath or slideflow says, None for any other.
+    """Return the scores in a table of QuPath or slideflow, None for any other table.
 
     Raises
     ------
     ScoreError
-        Values that are no numbers; micrometres on a slide whose resolution is not known; one tile of unknown size.
+        A value is not a number, a slide with micrometres has no known resolution, or a single tile has no known size.
     """
     plain = {str(column): _plain(str(column)) for column in table.columns}
     found = {match[1]: (column, match[2]) for column, name in plain.items() if (match := _CENTROID.fullmatch(name))}
@@ -63,7 +63,7 @@ def tool_scores(
 
 
 def _plain(name: str) -> str:
-    """Return a column's name in small letters, the micro sign as Greek letter, runs of blanks as one."""
+    """Return a column's name in lower case, with the micro sign as the Greek letter and runs of blanks as one."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
@@ -92,7 +92,7 @@ def _qupath(
 
 
 def _patches_alone(table: "pd.DataFrame", path: Path) -> tuple["pd.DataFrame", list[Notice]]:
-    """Return the rows of tiles, detections and cells, and a notice on others, such as annotations."""
+    """Return the rows of tiles, detections and cells, and a notice about others, such as annotations."""
     column = next((str(name) for name in table.columns if _plain(str(name)) == "object type"), None)
     if column is None:
         return table, []
@@ -105,7 +105,7 @@ def _patches_alone(table: "pd.DataFrame", path: Path) -> tuple["pd.DataFrame", l
 
 
 def other_objects(count: int, path: Path) -> list[Notice]:
-    """Return the notice on objects that are no patches."""
+    """Return the notice about objects that are not patches."""
     text = f"{path.name} holds {counted(count, 'object')} besides its patches, such as annotations: left out"
     return [Notice("other_objects", text, objects=count)]
 
@@ -113,7 +113,7 @@ def other_objects(count: int, path: Path) -> list[Notice]:
 def corners_around(
     centres_l0: npt.NDArray[np.float64], patch_size_l0: float | tuple[float, float] | None, path: Path
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], list[Notice]]:
-    """Return corners (N, 2), size (width, height), and a notice where the size is guessed from the centres' step."""
+    """Return corners (N, 2), size (width, height), and a notice if the size is inferred from the centres' step."""
     said, notes = positive_pair({"size": patch_size_l0}, "size"), []
     if said is None:
         finite = np.isfinite(centres_l0).all() and len(centres_l0) > 0 and np.abs(centres_l0).max() < 1e9

@@ -2,7 +2,7 @@
 
 
 def __getattr__(name: str) -> object:
-    """Give `show`, and load what it needs only when it is asked for."""
+    """Return `show`; what it needs is imported on first use."""
     if name != "show":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mil_heatmaps.viewer.notebook import show

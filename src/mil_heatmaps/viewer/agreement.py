@@ -1,7 +1,7 @@
 """How far readers agree: Cohen's kappa of every pair, Fleiss' kappa of all, and where they differ most.
 
 Cohen, Educ. Psychol. Meas. 20 (1960) 37; Fleiss, Psychol. Bull. 76 (1971) 378. Intervals are percentiles of a
-bootstrap over slides; where cases are known, over cases, each with all of its slides.
+bootstrap over slides. Where cases are known, it draws cases, each with all of its slides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Counts = npt.NDArray[np.float64]
 
 
 def cohen_kappa(pairs: npt.NDArray[np.intp], kinds: int) -> float | None:
-    """Return Cohen's kappa of (n, 2) verdicts; None where chance alone would agree always, or without slides."""
+    """Return Cohen's kappa of (n, 2) verdicts; None without slides, or where chance alone would always agree."""
     if not len(pairs):
         return None
     table = np.zeros((kinds, kinds))
@@ -48,7 +48,7 @@ def _beyond_chance(agreed: float, by_chance: float) -> float | None:
 def _interval(
     measure: Any, rows: npt.NDArray[Any], slides: Sequence[str], cases: Mapping[str, str], seed: int = 0
 ) -> list[float] | None:
-    """Return the 2.5th and 97.5th percentile of a measure over bootstrap draws of rows, those of a case together."""
+    """Return the 2.5th and 97.5th percentile of a measure over bootstrap draws of rows, by whole cases."""
     together: dict[str, list[int]] = {}
     for place, slide in enumerate(slides):
         together.setdefault(cases.get(slide) or f"/{slide}", []).append(place)
@@ -70,15 +70,15 @@ def agreement(
 
     Parameters
     ----------
-    verdicts : reader to slide_id to verdict; other words than `kinds` do not count
+    verdicts : reader to slide_id to verdict; words not in `kinds` do not count
     cases : slide_id to case, where cases are known
 
     Returns
     -------
     dict
         ``readers`` with the number of slides each judged; ``pairs`` with ``kappa`` and ``interval`` (None where they
-        cannot be told); ``fleiss`` over the slides that all judged; ``resampled``: what the draws are of;
-        ``disagreed``: slides by the share of pairs of readers that differ, most first.
+        cannot be computed); ``fleiss`` over the slides that all judged; ``resampled``: what the bootstrap draws (slides
+        or cases); ``disagreed``: slides by the share of pairs of readers that differ, largest first.
     """
     number, cases = {word: place for place, word in enumerate(kinds)}, cases or {}
     given = {

@@ -1,4 +1,4 @@
-"""The web application: a page, tiles, and scores as numbers. It reads; only marks are written, where a folder for
+"""The web application: a page, tiles, and scores as numbers. It only reads; marks are written where a folder for
 them was named.
 
 Slides, score files, pictures and patches are addressed by their place in the catalog; no request names a
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from mil_heatmaps.viewer.reader_notes import ReaderNotes
 
 _TILE_BYTES = 128 << 20
-"""Most bytes of encoded tiles that are kept."""
+"""Maximum bytes of encoded tiles kept in memory."""
 
 _FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
-"""For addresses that hold the nonce of this start, and the stamp of the file: browsers keep what they have, and never
-take that of another start.
+"""For addresses that hold the nonce of this start and the stamp of the file: browsers keep the answer, and never
+use an answer of another start.
 """
 
 
 class _Place(Convertor[int]):
-    """A number that can be a place: Python refuses to read one of thousands of digits."""
+    """A number that can be a place in the catalog: Python refuses to parse one of thousands of digits."""
 
     regex = "[0-9]{1,9}"
 
@@ -57,7 +57,7 @@ At = dict[str, Any]
 
 
 class ViewerApp:
-    """Routes and what they share.
+    """Routes and the state they share.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class ViewerApp:
     doors : Doors
         Ways in beyond this machine's own names.
     notes : ReaderNotes or None
-        Where marks and verdicts are kept; without it nothing can be written.
+        Where marks and verdicts are kept; nothing can be written without it.
     cache : ByteCache
         Encoded tiles.
     """
@@ -104,7 +104,7 @@ class ViewerApp:
 
     @property
     def frame_path(self) -> str:
-        """Where a frame finds the page, below the address of the server."""
+        """The path of the page for a frame, below the address of the server."""
         return f"{self.doors.base_path}{FRAME_ROOM}{self.gate.frame_token}/"
 
     def _page_routes(self) -> list[BaseRoute]:
@@ -151,7 +151,7 @@ class ViewerApp:
         return _file(request.path_params["name"], request)
 
     def json(self, answer: Callable[[At], Any]) -> Callable[[Request], Any]:
-        """Wrap a function of the path's numbers that gives JSON values."""
+        """Wrap a function of the path's numbers that returns JSON values."""
 
         async def endpoint(request: Request) -> Response:
             return await guarded(lambda: JSONResponse(answer(request.path_params)))
@@ -161,9 +161,9 @@ class ViewerApp:
     def data(
         self, answer: Callable[[At], bytes], media_type: str = "application/octet-stream"
     ) -> Callable[[Request], Any]:
-        """Wrap a function of the path's numbers that gives bytes which never change.
+        """Wrap a function of the path's numbers that returns bytes which never change.
 
-        The address may say of which version of a file (``v``); of another version there is nothing there.
+        The address may name the version of a file (``v``); any other version is not found.
         """
 
         async def endpoint(request: Request) -> Response:
@@ -178,7 +178,7 @@ class ViewerApp:
         return await self._tile(partial(self.content.slide_tile, at["slide"]), at)
 
     async def picture_tile(self, request: Request) -> Response:
-        """A tile of a picture that lies over the slide."""
+        """A tile of a picture laid over the slide."""
         at = request.path_params
         return await self._tile(partial(self.content.picture_tile, at["slide"], at["picture"]), at)
 
@@ -189,7 +189,7 @@ class ViewerApp:
         except LookupError:
             return Response("not found", status_code=404, media_type="text/plain")
         data = self.cache.get((*owner, *place))
-        if data is not None:  # answered without changing threads: a third of the time of a warm tile
+        if data is not None:  # answered without changing threads, which takes a third of the time of a warm tile
             return Response(data, media_type=_kind_of(data), headers=_FOR_EVER)
 
         def answer() -> Response:
@@ -200,7 +200,7 @@ class ViewerApp:
         return await guarded(answer)
 
     async def thumbnail(self, request: Request) -> Response:
-        """A slide as a small picture: two at a time, and none that nobody waits for any more."""
+        """A slide as a small picture: two at a time; requests that nobody waits for any more are dropped."""
         async with self._few:
             if await request.is_disconnected():
                 return Response(status_code=408)
@@ -256,7 +256,7 @@ def _file(name: str, request: Request) -> Response:
     path = page_files().get(name)
     if path is None:
         return Response("not found", status_code=404, media_type="text/plain")
-    # Small files, read again each time so that an edit shows on reload; packed, as the page may come from far away.
+    # Small files, read again each time so that an edit shows on reload; compressed, as the page may come from far away.
     data, headers = path.read_bytes(), {"cache-control": "no-cache", "vary": "accept-encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         data, headers = _packed(data), {**headers, "content-encoding": "gzip"}

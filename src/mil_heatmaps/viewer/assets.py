@@ -24,7 +24,7 @@ def page_dir() -> Path:
 
 @cache
 def page_files() -> dict[str, Path]:
-    """Return the files that may be sent, by their place in the page; nothing else ever is."""
+    """Return the files that may be sent, by their path in the page; no other file is ever sent."""
     root = page_dir()
     return {
         path.relative_to(root).as_posix(): path
@@ -34,7 +34,7 @@ def page_files() -> dict[str, Path]:
 
 
 def check_library() -> Path:
-    """Return OpenSeadragon's file; MissingDependencyError says how to get it."""
+    """Return OpenSeadragon's file; the MissingDependencyError says how to get it."""
     path = page_dir() / LIBRARY
     if not path.is_file():
         raise MissingDependencyError(

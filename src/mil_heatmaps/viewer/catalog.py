@@ -1,4 +1,4 @@
-"""What there is to look at: slides, their score files and pictures, and what the process list says."""
+"""What the viewer can show: slides, their score files and pictures, and what the process list says about them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,18 +15,18 @@ from mil_heatmaps.visualization.palette import DIVERGING_CMAP
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A score file or picture, and the name by which panes call it.
+    """A score file or picture, and the name that panes use for it.
 
     Attributes
     ----------
     source : int
-        Number of the run it comes from; files of one run are looked at one at a time, those of two are compared.
+        Number of its run; files of one run are looked at one at a time, those of two runs are compared.
     bag : bool
         Whether the other maps of its source were ranked among its scores.
     run : str
-        Name of the run it comes from, empty for a file of one's own.
+        Name of its run, empty for a file of the user's own.
     region : Region or None
-        What of it the run's pictures show.
+        The part of the slide that the run's pictures show.
     feature_dirs : paths
         Where the features of its patches may be.
     """
@@ -41,7 +41,7 @@ class NamedFile:
 
     @property
     def faithfulness(self) -> Path:
-        """Where what was measured of its maps lies, if it was; of a bag beside the first its name comes last."""
+        """The file of faithfulness measurements of its maps; bags after the first have their name at the end of it."""
         slide, _, bag = self.path.stem.rpartition("_blockmap")
         if not slide:
             return self.path.with_name(self.path.stem + FAITHFULNESS)
@@ -49,7 +49,7 @@ class NamedFile:
 
     @property
     def record(self) -> Path:
-        """Where the run tells how the slide's maps were made, if it does."""
+        """The run's record of how the slide's maps were made, if there is one."""
         return self.path.with_name(RECORD)
 
 
@@ -63,7 +63,7 @@ class Region:
         As the run's list has it.
     outlines : Path or None
     reaching : bool
-        Every patch that reaches into it is drawn, not only those that begin in it.
+        Draw every patch that reaches into the region, not only those that begin in it.
     """
 
     box: tuple[float, ...] | None = None
@@ -73,7 +73,7 @@ class Region:
 
 @dataclass(frozen=True)
 class RunAnswer:
-    """What one of several runs says of a slide."""
+    """What one of several runs says about a slide."""
 
     run: str
     prediction: str
@@ -90,7 +90,7 @@ class SlideEntry:
     ----------
     slide_id : str
     slide_path : Path or None
-        None when the slide was not found; `problem` then says where it was looked for.
+        None when the slide was not found; `problem` then says where it was searched for.
     scores, pictures : tuple of NamedFile
     tissue : Path or None
     cells : mapping from process-list column to text
@@ -99,17 +99,17 @@ class SlideEntry:
     probability : float or None
         Of the predicted class.
     number : float or None
-        Risk or first value of a survival or regression model, for which there is no predicted class: `prediction`
-        then says all of it, and nothing is right or wrong.
+        Risk or first value of a survival or regression model. Such a model predicts no class: `prediction` then says
+        all of it, and nothing is right or wrong.
     problem : str
-        Why it failed, or what is missing.
+        Why the slide failed, or what is missing.
     own_files : bool
-        Scores and outlines are the user's own, whose coordinates may count from the scanned area or be micrometres;
-        those of a run are in the slide's pixels and frame.
+        Scores and outlines are the user's own; their coordinates may count from the scanned area or be micrometres.
+        Those of a run are in the slide's pixels and frame.
     mpp, default_mpp : float or None
-        The resolution given by hand for this slide, and for all that say none.
+        The resolution given by hand for this slide, and the one for all slides that state none.
     answers : tuple of RunAnswer
-        One per run where there are several.
+        One per run where there are several runs.
     verdict : str
         How faithful the drawn map was found to be.
     """
@@ -134,7 +134,7 @@ class SlideEntry:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that what is shown comes from, but for the slide."""
+        """The files behind what is shown, except the slide."""
         measured = dict.fromkeys(named.faithfulness for named in self.scores)
         paths = (*(named.path for named in (*self.scores, *self.pictures)), *measured)
         return (*paths, self.tissue) if self.tissue else paths
@@ -146,7 +146,7 @@ class SlideEntry:
 
     @property
     def is_wrong(self) -> bool | None:
-        """Whether the prediction differs from the label; None when one of them is not known."""
+        """Whether the prediction differs from the label; None when either is unknown."""
         if not self.label or not self.prediction or self.label == "Unspecified" or self.number is not None:
             return None
         return self.label != self.prediction
@@ -155,7 +155,7 @@ class SlideEntry:
         return replace(self, prediction=answer.prediction, number=answer.number).is_wrong
 
     def summary(self, *, blind: bool = False) -> dict[str, Any]:
-        """Return what the list of slides shows, as JSON values; when `blind`, nothing that tells the answer."""
+        """Return what the list of slides shows, as JSON values; when `blind`, nothing that gives away the answer."""
         shown: dict[str, Any] = {
             "name": self.slide_id,
             "status": self.status,
@@ -186,25 +186,25 @@ class SlideEntry:
 
 @dataclass(frozen=True)
 class Defaults:
-    """How colours begin, as the run drew them; the page may change all of it. None: as the page likes.
+    """The colours to begin with, as the run drew them; the page may change all of them. None: the page decides.
 
     Attributes
     ----------
     cmap_signed : str or None
-        Colormap of scores for and against; None: as that of all others.
+        Colormap of scores for and against; None: the same as for all other scores.
     center : ``auto``, ``cohort_median`` or float
-        The middle of a diverging map; that of a cohort stands in the slide's record.
+        The middle of a diverging map; the cohort's median is read from the slide's record.
     ends : (float or None, float or None)
         The run's own ends of the range, the same for all slides, in the unit of a layer's normalisation; None: the
-        normalisation's.
+        ends of the normalisation.
     threshold : float
-        Hidden below this place on the scale.
+        Scores below this place on the scale are hidden.
     inside, smooth : bool
         Colours inside the tissue only; interpolated between patches.
     by_rank : bool
         Scores of every kind are ranked unless `normalize` says otherwise, as in CLAM.
     among_bag : bool
-        Those of a fine map are ranked among the bag's, not among themselves.
+        Scores of a fine map are ranked among those of the bag, not among themselves.
     evidence : bool
         The evidence set of the drawn map is outlined.
     """
@@ -224,11 +224,11 @@ class Defaults:
 
     @property
     def has_ends(self) -> bool:
-        """Whether the run sets an end of the range itself."""
+        """Whether the run itself sets an end of the range."""
         return self.ends != (None, None)
 
     def as_view(self) -> dict[str, Any]:
-        """Return them under the page's own names (state.js)."""
+        """Return the defaults under the page's names (state.js)."""
         low, high = self.ends
         in_scores = self.normalize in ("minmax", "robust", "none") and low is not None and high is not None
         norm = "fixed" if in_scores else "auto" if self.has_ends else self.normalize  # auto: with the layer's own ends
@@ -266,11 +266,11 @@ class Catalog:
     Attributes
     ----------
     blind : bool
-        Labels and predictions are kept from the page.
+        Labels and predictions are hidden from the page.
     beside : Beside or None
-        A second slide that every pane of it moves along with the first.
+        A second slide; every pane that shows it moves along with the first.
     lists : tuple of Path
-        Folders in which a study of the run may have left lists of patches.
+        Folders where a study of the run may have left lists of patches.
     """
 
     title: str
@@ -288,13 +288,13 @@ class Catalog:
 
     @cached_property
     def cases(self) -> dict[str, str]:
-        """The case of each slide, by slide_id, as far as the list has any."""
+        """The case of each slide, by slide_id, for the slides whose case the list tells."""
         named = ((entry, next(filter(None, map(entry.cells.get, CASE_COLUMNS)), "")) for entry in self.slides)
         return {entry.slide_id: case for entry, case in named if case}
 
 
 def titles_for(paths: Sequence[Path]) -> list[str]:
-    """Return a short name for each path: its stem, with as many folders as tell equal ones apart."""
+    """Return a short name for each path: its stem, with as many folders as it takes to tell equal stems apart."""
     stems = [path.stem.removesuffix("_blockmap") for path in paths]
     titles = list(stems)
     depth = 1

@@ -1,5 +1,5 @@
-"""What is said when a file is no longer the one that was read."""
+"""The error for a file that has changed since it was read."""
 
 
 class Changed(Exception):
-    """A file was rewritten after the page read what is in it."""
+    """A file was rewritten after the page read it."""

@@ -1,4 +1,4 @@
-"""The middle of a run's diverging maps where that is the median over its cohort: read from the slide's record."""
+"""The middle of a run's diverging maps where it is the median over the cohort: read from the slide's record."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ UNKNOWN = (
 
 
 def cohort_medians(record: Path) -> dict[str, float]:
-    """Return the medians that the slide's maps were drawn with, by column; empty where the record tells none."""
+    """Return the medians that the slide's maps were drawn with, by column; empty where the record has none."""
     told: object = read_record(record)
     for key in ("stages", "heatmap", "inputs", "cohort_medians"):
         told = told.get(key) if isinstance(told, Mapping) else None
@@ -27,7 +27,7 @@ def cohort_medians(record: Path) -> dict[str, float]:
 
 
 def middles_of(layers: list[ScoreLayer], defaults: Defaults) -> tuple[dict[str, float], list[str]]:
-    """Return the medians for the drawn score of a file, which is its main one, and what is to be said of them."""
+    """Return the medians for the drawn score of a file, which is its main one, and notices about them."""
     main = layers[0]
     if defaults.center != COHORT or not main.is_signed:
         return {}, []

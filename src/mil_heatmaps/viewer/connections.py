@@ -1,4 +1,4 @@
-"""A connection that says nothing is closed: half a request must not hold a descriptor for ever."""
+"""Close connections that stay silent: half a request must not hold a descriptor for ever."""
 
 import asyncio
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 REQUEST_S = 10.0
-"""The head of a request must be there so long after the connection was made, or after its first byte."""
+"""Seconds in which the head of a request must arrive, counted from the connection or from the head's first byte."""
 
 MOST_CONNECTIONS = 700
-"""Beyond these new requests are answered with 503; a process has 1,024 descriptors as a rule."""
+"""Beyond this number, new requests are answered with 503; a process usually has 1,024 descriptors."""
 
 
 class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
@@ -18,13 +18,13 @@ class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
     request_s = REQUEST_S
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin to wait for the first request."""
+        """Start waiting for the first request."""
         super().connection_made(transport)
         self._last_cycle: Any = None
         self._waiting: asyncio.TimerHandle | None = self.loop.call_later(self.request_s, self._give_up)
 
     def data_received(self, data: bytes) -> None:
-        """Stop waiting once the head of a request is complete; begin again with the first byte of the next one."""
+        """Stop waiting once the head of a request is complete; start again with the first byte of the next request."""
         super().data_received(data)
         if self.cycle is not None and self.cycle is not self._last_cycle:
             self._last_cycle = self.cycle

@@ -1,6 +1,6 @@
 """What the addresses of the application mean: slides, tiles, scores and patches of a catalog.
 
-Every method takes numbers; LookupError says there is no such thing, a `HeatmapError` what is wrong with a
+Every method takes numbers. LookupError says that there is no such thing, a `HeatmapError` what is wrong with a
 file.
 """
 
@@ -52,18 +52,18 @@ _LARGEST_BOX_PX = 8192
 
 
 class Content:
-    """Opens what the catalog names, when it is asked for."""
+    """Opens the files that the catalog names, on request."""
 
     def __init__(self, catalog: Catalog | LiveCatalog) -> None:
         self.live = catalog if isinstance(catalog, LiveCatalog) else LiveCatalog(catalog)
         self._slides = OpenSlides()
-        self._small = OpenSlides(2)  # thumbnails of the list must not close the slide that is looked at
+        self._small = OpenSlides(2)  # thumbnails of the list must not close the slide on the screen
         self._scores = ScoreFiles()
         self._likes = Likes()
 
     @property
     def catalog(self) -> Catalog:
-        """What there is to look at."""
+        """What the viewer can show now."""
         return self.live.catalog
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Content:
         self._small.close()
 
     def index(self, nonce: str) -> dict[str, Any]:
-        """Return the list of slides and what the page needs to begin; addresses are relative to the page's."""
+        """Return the list of slides and what the page needs to start; addresses are relative to the page's."""
         catalog = self.live.refresh()
         defaults, notes = catalog.defaults, list(catalog.notes)
         cmap = defaults.cmap
@@ -101,17 +101,17 @@ class Content:
         }
 
     def lists(self) -> list[dict[str, Any]]:
-        """Return the lists of patches over the cohort; none where readers are not to know anything."""
+        """Return the lists of patches over the cohort; none where readers are blinded."""
         catalog = self.live.refresh()
         return [] if catalog.blind else patch_lists(catalog.lists, catalog.slides)
 
     def changes(self, slide: int) -> dict[str, Any]:
-        """Return what tells the page that there is something new: of the list, and of the slide it shows."""
+        """Return values that tell the page of news: of the list, and of the slide on the screen."""
         self.live.refresh()
         return {"version": self.live.version, "stamp": stamp_of_all(self.entry(slide).files)}
 
     def describe(self, slide: int) -> dict[str, Any]:
-        """Return one slide: its size, levels and layers. What cannot be read is said in `problems`."""
+        """Return one slide: its size, levels and layers. Unreadable files are reported in `problems`."""
         entry, blind = self.entry(slide), self.catalog.blind
         problems = [entry.problem] if entry.problem else []
         out: dict[str, Any] = {
@@ -156,7 +156,7 @@ class Content:
                 about["notes"] = notes
                 if blind:
                     about["prediction"] = None
-                    # A middle that is not zero may be the answer itself.
+                    # A middle other than zero may give away the answer.
                     about["centers"] = [at if at and not at[0] else None for at in about["centers"]]
             problems += [f"{named.title}: {note}" for note in (*notes, *(n for n in placed if n.code != "pairing"))]
             out["layers"] += described
@@ -189,7 +189,7 @@ class Content:
         say_what_is_usual(out["layers"], self.catalog.defaults)
         out["tissue"] = entry.tissue is not None
         if entry.tissue is not None:
-            with suppress(HeatmapError, OSError):  # the page asks for the outlines, and is told then
+            with suppress(HeatmapError, OSError):  # the page requests the outlines later and gets the error then
                 mask, placed = self._outlines(entry)
                 problems += [*placed, *outline_notes(list(mask.contours_l0), size)]
         out["problems"] = list(dict.fromkeys(map(str, problems)))
@@ -220,7 +220,7 @@ class Content:
     def layer(self, slide: int, number: int, stamp: str = "") -> ScoreLayer:
         """Return a score layer by its place among those of the slide's score files.
 
-        Changed when its file is not the one of this stamp, if one is given.
+        Raises Changed when `stamp` is given and the file has another one.
         """
         layers: list[ScoreLayer] = []
         for found in self._score_layers(self.entry(slide)):
@@ -233,7 +233,7 @@ class Content:
         return layer
 
     def inside(self, slide: int, number: int, stamp: str = "") -> bytes:
-        """Return one byte a patch: whether the run's picture of its region shows it."""
+        """Return one byte per patch: whether the run's picture of its region shows the patch."""
         layer, entry = self.layer(slide, number, stamp), self.entry(slide)
         if layer.named.region is None:
             raise LookupError("no region")
@@ -243,7 +243,7 @@ class Content:
         return np.asarray(shown, np.uint8).tobytes()
 
     def _score_layers(self, entry: SlideEntry) -> Iterator[list[ScoreLayer] | Exception]:
-        """Yield the layers of each score file, or why it cannot be read; such a file has none."""
+        """Yield the layers of each score file, or the error where it cannot be read."""
         for file, named in enumerate(entry.scores):
             try:
                 stamp, read = self._scores.read(named.path, entry.slide_id, self._space(entry))
@@ -252,7 +252,7 @@ class Content:
                 yield error
 
     def _space(self, entry: SlideEntry) -> "SlideSpace | None":
-        """Return what coordinates in the user's own files mean; None for those of a run, which are as they are."""
+        """Return what coordinates in the user's own files mean; None for those of a run, which need no conversion."""
         if not entry.own_files or entry.slide_path is None:
             return None
         try:
@@ -262,7 +262,7 @@ class Content:
             return None
 
     def patch(self, slide: int, number: int, patch: int) -> bytes:
-        """Return one patch as a small JPEG."""
+        """Return the image of one patch as a small JPEG."""
         layer = self.layer(slide, number)
         grid = layer.source.grid
         x, y = _at(grid.coords_l0, patch).tolist()
@@ -277,7 +277,7 @@ class Content:
             return encode_jpeg(opened.region(corner_l0, size_l0, PATCH_PX))
 
     def like(self, slide: int, number: int, of_slide: int, of_number: int, patch: int) -> ScoreLayer:
-        """Return how alike every patch of a layer is to one patch of a layer, of this slide or another."""
+        """Return how similar every patch of a layer is to one patch of a layer of this or another slide."""
         layer, of = self.layer(slide, number), self.layer(of_slide, of_number)
         return self._likes.layer(layer, self.entry(slide).slide_id, of, self.entry(of_slide).slide_id, patch)
 
@@ -301,13 +301,13 @@ class Content:
         return (mask, []) if space is None else place_mask(mask, space)
 
     def tile_owner(self, slide: int, picture: int | None = None) -> tuple[Any, ...]:
-        """Return what tiles of a slide, or of a picture over it, are kept by: another file has another one."""
+        """Return the cache key of tiles of a slide, or of a picture over it; another file has another key."""
         entry = self.entry(slide)
         path: Path = _needed(entry) if picture is None else _at(entry.pictures, picture).path
         return slide, picture, stamp_of(path)
 
     def entry(self, slide: int) -> SlideEntry:
-        """Return a slide of the catalog; the one after the last is the one beside."""
+        """Return a slide of the catalog; the number after the last is the slide beside."""
         if slide == len(self.catalog.slides) and (beside := self.catalog.beside) is not None:
             return SlideEntry(slide_id_of(beside.slide_path), beside.slide_path)
         entry: SlideEntry = _at(self.catalog.slides, slide)
@@ -315,12 +315,12 @@ class Content:
 
 
 def _placed(layer: ScoreLayer) -> list[Notice]:
-    """Return what was decided of where the scores belong, which for scores of a run it was when they were made."""
+    """Return notes on where the scores belong; for scores of a run this was settled when they were made."""
     return [note for note in layer.source.notes if note.code in ("frame", "units", "pairing")]
 
 
 def _at(items: Any, index: int) -> Any:
-    """Return `items[index]`; unlike Python's own rule, a negative index is nowhere."""
+    """Return `items[index]`; unlike in Python, a negative index raises LookupError."""
     if not 0 <= index < len(items):
         raise LookupError(index)
     return items[index]

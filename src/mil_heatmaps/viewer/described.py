@@ -1,4 +1,4 @@
-"""A slide, its levels and what is to know of it, as JSON values for the page."""
+"""A slide, its levels and its notices, as JSON values for the page."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def describe_levels(opened: TileSlide) -> dict[str, Any]:
 
 
 def slide_notices(entry: SlideEntry) -> list[str]:
-    """Return what is to know of a slide: from the records beside its scores, else as the process list says it."""
+    """Return the notices of a slide: from the records beside its scores, else from the process list."""
     paths = dict.fromkeys(named.path.with_name(RECORD) for named in entry.scores)
     records = [(path, data) for path in paths if (data := read_record(path)) is not None]
     if records:
@@ -51,7 +51,7 @@ def describe_slide(opened: TileSlide, entry: SlideEntry) -> dict[str, Any]:
 
 
 def say_what_is_usual(layers: list[dict[str, Any]], defaults: Defaults) -> None:
-    """Tell each layer how the run draws it, and a fine map which layer holds the same score of the bag."""
+    """Tell each layer how the run draws it, and each fine map which layer holds the same score of the bag."""
     bags = {(layer["source"], layer["score"]): number for number, layer in enumerate(layers) if layer.get("bag")}
     for layer in layers:
         if layer["type"] == "scores" and defaults.by_rank:

@@ -11,7 +11,7 @@ from mil_heatmaps.viewer.layers import ScoreLayer
 def evidence_outlines(layer: ScoreLayer) -> list[list[int]]:
     """Return the outline of the set of one layer as closed rings, flat x, y lists of level-0 pixels.
 
-    Empty where nothing was measured, for maps that are not drawn, and for a finer map, whose patches are others.
+    Empty where nothing was measured, for maps that are not drawn, and for a fine map, which has other patches.
     """
     document = read_document(layer.named.faithfulness)
     entry = None if document is None else document["maps"].get(layer.scores.score)

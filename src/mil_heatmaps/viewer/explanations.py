@@ -1,4 +1,4 @@
-"""What was measured of a slide's maps: their faithfulness, as the run left it beside the scores."""
+"""The measured faithfulness of a slide's maps, as the run left it beside the scores."""
 
 import math
 from functools import lru_cache
@@ -15,19 +15,19 @@ _KEPT = ("target", "task", "output", "full", "level", "num_patches", "removed", 
 
 
 def read_faithfulness(path: Path) -> dict[str, Any] | None:
-    """Return what the page shows of `path`, None when there is no such file.
+    """Return what the page shows of `path`; None when there is no such file.
 
     Raises
     ------
     ScoreError
-        The file is none of this kind, or holds numbers that fit nothing.
+        The file is not of this kind, or its numbers do not fit together.
     """
     stamp = stamp_of(path)
     return _read(path, stamp) if stamp else None
 
 
 def verdict_of(path: Path) -> str:
-    """Return how faithful the map is that the run draws, empty where that is not known."""
+    """Return how faithful the map that the run draws is; empty where that is unknown."""
     try:
         measured = read_faithfulness(path)
     except ScoreError:
@@ -46,7 +46,7 @@ def _read(path: Path, stamp: str) -> dict[str, Any]:
     _numbers(read.get("removed"), path)
     maps = {str(name): about for name, about in read["maps"].items() if isinstance(about, dict)}
     for about in maps.values():
-        steps = len(_numbers(about.get("removed", read["removed"]), path))  # its own where it scores other patches
+        steps = len(_numbers(about.get("removed", read["removed"]), path))  # maps of other patches have their own
         for curve in ("morf", "lerf"):
             for values in (about.get(curve) or {}).values():
                 if len(_numbers(values, path)) != steps:

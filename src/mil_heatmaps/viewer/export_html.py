@@ -1,7 +1,7 @@
 """The viewer as one file: a slide with its maps that opens anywhere, without server, network or installation.
 
-The same page and the same scripts; tiles, scores and outlines lie inside as text. For papers and mail, so the
-slide is cut at a chosen size.
+It uses the same page and scripts; tiles, scores and outlines are embedded as text. It is meant for papers and mail,
+so the slide is limited to a chosen size.
 """
 
 import base64
@@ -25,7 +25,7 @@ from mil_heatmaps.words import counted
 
 QUALITY = 80
 PATCHES_EACH = 12
-"""Highest and lowest patches of every column whose pictures go in, as many as the page shows."""
+"""Number of highest and of lowest patches of every column whose images are embedded, as many as the page shows."""
 
 POLICY = "; ".join(
     (
@@ -48,7 +48,7 @@ def export_html(
     Parameters
     ----------
     longest_px : int
-        The finest level inside is the finest whose longer side is at most this.
+        The finest level embedded is the finest whose longer side is at most this.
     slide_id : str, optional
         By default the first slide that has something to show.
 
@@ -57,7 +57,7 @@ def export_html(
     ConfigError
         No such slide.
     SlideError, ScoreError
-        What of it cannot be read.
+        A part of the slide or its scores cannot be read.
     """
     check_library()
     number = _choose(catalog, slide_id)
@@ -89,7 +89,7 @@ def _choose(catalog: Catalog, slide_id: str | None) -> int:
 
 
 def _collect(content: Content, number: int, longest_px: int) -> dict[str, Any]:
-    """Return everything the page asks for, as JSON values."""
+    """Return everything the page requests, as JSON values."""
     entry = content.entry(number)
     about = content.describe(number)
     if about["slide"] is None:
@@ -117,7 +117,7 @@ def _collect(content: Content, number: int, longest_px: int) -> dict[str, Any]:
 
 
 def _keep_levels(pyramid: dict[str, Any], longest_px: int) -> int:
-    """Cut the description to the levels that go in; return how many."""
+    """Cut the description to the levels that are embedded; return their number."""
     levels: list[dict[str, Any]] = pyramid["levels"]
     kept = max(1, sum(int(max(level["size"]) <= longest_px) for level in levels))
     pyramid["levels"] = levels[:kept]
@@ -140,7 +140,7 @@ def _add_scores(inside: dict[str, Any], content: Content, number: int, layer: in
     found = content.layer(number, layer)
     inside["coords"][str(layer)] = _text(found.coords())
     if found.named.region is not None:
-        with suppress(HeatmapError):  # said among the problems of the slide
+        with suppress(HeatmapError):  # reported among the problems of the slide
             inside["inside"][str(layer)] = _text(content.inside(number, layer))
     for column in range(len(found.scores.names)):
         inside["columns"][f"{layer}/{column}"] = _text(found.column(column))
@@ -151,7 +151,7 @@ def _add_scores(inside: dict[str, Any], content: Content, number: int, layer: in
 
 
 def _extremes(values: "np.ndarray[Any, np.dtype[np.float32]]") -> list[int]:
-    """Return the patches shown as highest and lowest, by the page's rule: ties in patch order."""
+    """Return the patches shown as highest and lowest, by the page's rule: ties keep patch order."""
     finite = np.flatnonzero(np.isfinite(values))
     ranking = finite[np.argsort(-values[finite], kind="stable")]
     each = min(PATCHES_EACH, -(-len(ranking) // 2))

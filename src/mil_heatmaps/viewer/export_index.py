@@ -1,4 +1,4 @@
-"""Several slides as pages that need no server, with one page that lists them."""
+"""Several slides as pages that need no server, and one page that lists them."""
 
 import html
 import os
@@ -26,13 +26,13 @@ def export_slides(
 ) -> str:
     """Write the slides named, or all that have maps for ``["all"]``; return what was written, in words.
 
-    `path` is the list; the pages lie in a folder beside it, ``<name>_slides``. A slide that cannot be shown is listed
+    `path` is the list; the pages go into a folder beside it, ``<name>_slides``. A slide that cannot be shown is listed
     with the reason.
 
     Raises
     ------
     ConfigError
-        No such slide, or none that has anything to show.
+        No such slide, or no slide has anything to show.
     """
     target = Path(path)
     entries = _chosen(catalog, slide_ids)

@@ -1,4 +1,4 @@
-"""Whether what lies over a slide belongs there: said on the page, never guessed away."""
+"""Checks whether scores, pictures and outlines fit their slide; doubts are shown on the page."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mil_heatmaps.slides.slide_space import SlideSpace
 
 ASPECT_SLACK = 0.01
-"""A picture of the slide, rounded to pixels, has its shape to this much."""
+"""A picture of the slide, rounded to pixels, has the slide's aspect ratio within this share."""
 
 
 def score_notes(source: "ScoreFile", size: tuple[int, int] | None) -> list[str]:
-    """Return what speaks against scores belonging to a slide of `size`."""
+    """Return reasons why the scores may not belong to a slide of `size`."""
     notes: list[str] = []
     if size is None:
         return notes
@@ -39,7 +39,7 @@ def score_notes(source: "ScoreFile", size: tuple[int, int] | None) -> list[str]:
 
 
 def picture_notes(picture: tuple[int, int], slide: tuple[int, int] | None) -> list[str]:
-    """Return what speaks against a picture of this size being one of the slide."""
+    """Return reasons why a picture of this size may not be of the slide."""
     if slide is None:
         return []
     of_picture, of_slide = picture[0] / picture[1], slide[0] / slide[1]
@@ -52,7 +52,7 @@ def picture_notes(picture: tuple[int, int], slide: tuple[int, int] | None) -> li
 
 
 def outline_notes(pieces: list[npt.NDArray[np.int32]], size: tuple[int, int] | None) -> list[str]:
-    """Return whether outlines leave a slide of `size`."""
+    """Return a note when outlines reach beyond a slide of `size`."""
     if size is None or not pieces:
         return []
     points = np.concatenate([piece.reshape(-1, 2) for piece in pieces])

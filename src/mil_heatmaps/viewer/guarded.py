@@ -1,4 +1,4 @@
-"""Answers of the application: what is wrong with a file is a sentence to the page."""
+"""Answers of the application: an error in a file becomes one sentence for the page."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 async def guarded(answer: Callable[[], Response]) -> Response:
-    """Run `answer` in a worker thread; what is wrong with a file becomes one line, not a traceback."""
+    """Run `answer` in a worker thread; an error in a file becomes one line, not a traceback."""
     try:
         return await run_in_threadpool(answer)
     except LookupError:

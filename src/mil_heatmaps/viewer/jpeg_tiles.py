@@ -1,4 +1,4 @@
-"""JPEG tiles for the browser: the file's own where possible, else encoded here."""
+"""JPEG tiles for the browser: the file's own where possible, otherwise encoded here."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ QUALITY = 92
 _START = b"\xff\xd8"
 _ADOBE = b"\xff\xee"
 _ALIKE = 2.0
-"""Mean difference in grey levels up to which two decoders are taken to agree (they upsample chroma
+"""Mean difference in grey levels up to which two decoders count as equal (they upsample chroma
 differently).
 """
 
 
 def encode_jpeg(pixels: RGB, quality: int = QUALITY) -> bytes:
-    """Return (H, W, 3) pixels as JPEG, colours at full resolution (a fifth of a millisecond a tile)."""
+    """Return (H, W, 3) pixels as JPEG, with colours at full resolution (0.2 ms per tile)."""
     return jpeg_stream.encode_jpeg(pixels, quality, "444")
 
 
@@ -28,13 +28,13 @@ def encode_png(pixels: RGB) -> bytes:
 
 
 def standalone_jpeg(tiff: TiffLevel, data: bytes) -> bytes:
-    """Return the compressed bytes of a TIFF tile as a JPEG file of its own.
+    """Return the compressed bytes of a TIFF tile as a complete JPEG file.
 
-    Tiles share their tables, which lie once in the TIFF; and its tag, not the tile, says whether colours are
-    RGB or YCbCr, which a JPEG file says by Adobe's marker.
+    Tiles share their tables, which the TIFF stores once. The TIFF's tag, not the tile, says whether colours are
+    RGB or YCbCr; a JPEG file says it with Adobe's marker.
     """
     tables = (tiff.jpeg_tables or b"")[2:-2]
-    if _ADOBE in data[:64]:  # it says so itself
+    if _ADOBE in data[:64]:  # the tile has the marker already
         return _START + tables + data[2:]
     transform = 1 if tiff.photometric == PHOTOMETRIC_YCBCR else 0
     adobe = _ADOBE + b"\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform])
@@ -42,7 +42,7 @@ def standalone_jpeg(tiff: TiffLevel, data: bytes) -> bytes:
 
 
 def serves_own_tiles(tiff: TiffLevel | None) -> bool:
-    """Say whether the file's tiles of a level can be sent as they are; tries it on the largest one."""
+    """Say whether the file's tiles of a level can be sent unchanged; tries it on the largest one."""
     if tiff is None or tiff.compression != JPEG:
         return False
     import imagecodecs

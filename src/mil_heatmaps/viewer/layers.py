@@ -1,8 +1,8 @@
-"""Score files as the page wants them: one description a score, its numbers as raw little-endian arrays.
+"""Score files as the page needs them: one description per score, its numbers as raw little-endian arrays.
 
-The page gets the exact float32 scores once, not pictures of them: ranks, percentiles, thresholds, other
-normalisations and the value under the pointer then need no further request, and half a million patches are
-six megabytes.
+The page gets the exact float32 scores once, not pictures of them. Ranks, percentiles, thresholds, other
+normalisations and the value under the pointer then need no further request. Half a million patches are six
+megabytes.
 """
 
 import threading
@@ -54,7 +54,7 @@ class ScoreLayer:
         return self.scores.kind in SIGNED_KINDS
 
     def describe(self) -> dict[str, Any]:
-        """Return all but the numbers, as JSON values."""
+        """Return everything but the numbers, as JSON values."""
         grid, source = self.source.grid, self.source
         return {
             "type": "scores",
@@ -83,9 +83,9 @@ class ScoreLayer:
         }
 
     def colours(self, defaults: Defaults, medians: Mapping[str, float] | None = None) -> dict[str, Any]:
-        """Return how a run colours the score, as JSON values: colormap, and the middle of each column and its words.
+        """Return how a run colours the score, as JSON values: colormap, and each column's middle with its name.
 
-        `medians` are the cohort's, by column, of the score that the run draws: the main one of its file.
+        `medians` are the cohort's, by column, for the score that the run draws: the main one of its file.
         """
         scores, prediction = self.scores, self.source.prediction
         own = own_cmap(scores.kind)
@@ -118,7 +118,7 @@ class ScoreLayer:
 
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as JSON values; only a classification has a class that is predicted."""
+    """Return a prediction as JSON values; only a classification predicts a class."""
     told: dict[str, Any] = {"task": prediction.task, "classes": list(prediction.classes)}
     if prediction.task != "classification":
         return {**told, "predicted": None, "summary": prediction.summary, "details": prediction.details}
@@ -137,7 +137,7 @@ def layers_of(source: "ScoreFile", named: NamedFile, file: int, stamp: str) -> l
 
 
 class ScoreFiles:
-    """Reads score files when asked for, and keeps those used last; safe to share between threads."""
+    """Reads score files on request, and keeps the most recently used; safe to share between threads."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[tuple[Path, str], tuple[str, ScoreFile]] = OrderedDict()
@@ -146,8 +146,8 @@ class ScoreFiles:
     def read(self, path: Path, slide_id: str, space: "SlideSpace | None" = None) -> "tuple[str, ScoreFile]":
         """Return the stamp of `path` and the scores in it: a score file, CLAM's own, or a table.
 
-        ScoreError when it has none. A file that was rewritten is read again. `slide_id` picks the rows of a table that
-        holds several slides; `space` is what coordinates mean on the slide.
+        ScoreError when it has none. A rewritten file is read again. `slide_id` picks the rows of a table that holds
+        several slides; `space` says what coordinates mean on the slide.
         """
         from mil_heatmaps.scores.external_scores import read_external_scores
 

@@ -1,6 +1,6 @@
-"""More like this: how alike the patches of a slide are to one that somebody chose, by their features.
+"""More like this: how similar the patches of a slide are to a chosen one, by their features.
 
-The numbers are those of `heatmap_arguments.score: similarity_to` with the chosen patch's features as the concept.
+The numbers equal those of `heatmap_arguments.score: similarity_to` with the chosen patch's features as the concept.
 """
 
 import threading
@@ -20,7 +20,7 @@ from mil_heatmaps.viewer.layers import ScoreLayer
 from mil_heatmaps.viewer.stamps import stamp_of
 
 MOST_BYTES = 1 << 30
-"""Of features that are kept, so that a second click need not read them again."""
+"""Maximum bytes of features kept in memory, so that a second click need not read them again."""
 
 
 @lru_cache(maxsize=16)
@@ -29,7 +29,7 @@ def _index(folders: tuple[Path, ...]) -> FeatureIndex:
 
 
 def features_path(layer: ScoreLayer, slide_id: str) -> Path | None:
-    """Return the file with the features of the scored patches, None where it is not found."""
+    """Return the file with the features of the scored patches; None where it is not found."""
     name = layer.source.features_file
     if name is None:
         return None
@@ -39,25 +39,25 @@ def features_path(layer: ScoreLayer, slide_id: str) -> Path | None:
     folders = tuple(folder for folder in layer.named.feature_dirs if folder.is_dir())
     try:
         found = _index(folders).get(slide_id, Path(name).stem) if folders else None
-    except FeatureError:  # several that could be it
+    except FeatureError:  # several files that it could be
         return None
     return found if found is not None and found.name == name and found.is_file() else None
 
 
 class Likes:
-    """Compares patches; keeps the features that were read last. Safe to share between threads."""
+    """Compares patches; keeps the most recently read features. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[Path, str], PatchFeatures] = OrderedDict()
         self._lock = threading.Lock()
 
     def layer(self, layer: ScoreLayer, slide_id: str, of: ScoreLayer, of_slide: str, patch: int) -> ScoreLayer:
-        """Return the cosines of every patch of `layer` and one patch of the layer `of`, as a layer.
+        """Return the cosine of every patch of `layer` with one patch of the layer `of`, as a layer.
 
         Raises
         ------
         FeatureError
-            No features of either slide, or of other encoders or widths.
+            A slide has no features, or the two come from different encoders or have different widths.
         LookupError
             There is no such patch.
         """

@@ -1,4 +1,4 @@
-"""A catalog that is read again while its run goes on."""
+"""A catalog that is read again while its run is in progress."""
 
 import logging
 import threading
@@ -16,24 +16,24 @@ logger = logging.getLogger(__name__)
 LEAST_S = 2.0
 WHOLE_S = 120.0
 SHARE = 0.02
-"""At most so large a part of the time is spent on reading everything again: tiles wait meanwhile."""
+"""Largest share of the time spent on reading everything again, because tiles wait meanwhile."""
 
 
 class LiveCatalog:
-    """The catalog as it is now. Slides keep their places; new ones come after them.
+    """The catalog as it is now. Slides keep their places; new slides come after them.
 
     Parameters
     ----------
     catalog : Catalog
     again : function, optional
-        Reads it again; left out, it never changes.
+        Reads the catalog again; without it, the catalog never changes.
     sign : function, optional
-        Quickly gives what changes when there is something new; all is read again then, and otherwise now and then.
-
+        Returns quickly a value that changes when there is something new. Everything is read again then, and otherwise
+        from time to time.
     Attributes
     ----------
     version : int
-        Counts what changed.
+        Increases with every change.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class LiveCatalog:
         self._next_whole = time.monotonic() + (0.0 if sign is None else WHOLE_S)
 
     def refresh(self, *, now: bool = False) -> Catalog:
-        """Return the catalog, read again unless that was done a moment ago; what cannot be read leaves it as it is."""
+        """Return the catalog, read again unless that happened a moment ago; an error in reading leaves it unchanged."""
         if self._again is None or (not now and time.monotonic() < self._next):
             return self.catalog
-        if not self._lock.acquire(blocking=now):  # somebody is at it
+        if not self._lock.acquire(blocking=now):  # another thread is reading it
             return self.catalog
         try:
             begin = time.monotonic()
@@ -80,7 +80,7 @@ class LiveCatalog:
 
 
 def _in_place(old: Catalog, new: Catalog) -> Catalog:
-    """Return `new` with the slides of `old` at their places: addresses and open pages count them."""
+    """Return `new` with the slides of `old` at their old places, because addresses and open pages use the place."""
     found = {entry.slide_id: entry for entry in new.slides}
     known = {entry.slide_id for entry in old.slides}
     gone: dict[str, Any] = {"scores": (), "pictures": (), "tissue": None, "problem": "no longer in the run"}

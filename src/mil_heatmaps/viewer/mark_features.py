@@ -1,4 +1,4 @@
-"""Marks as GeoJSON features, as QuPath reads and writes them: checked before they are kept or sent."""
+"""Marks as GeoJSON features, as QuPath reads and writes them: checked before they are stored or sent."""
 
 import json
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ MOST_FEATURES = 20_000
 MOST_POINTS = 2_000_000
 MOST_BYTES = 32 << 20
 _DEPTHS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
-"""How deep the points of a geometry lie."""
+"""Nesting depth of the points of a geometry."""
 
 Feature = dict[str, Any]
 
 
 class MarkError(HeatmapError, ValueError):
-    """Marks that are none, or cannot be read."""
+    """Marks that are invalid or cannot be read."""
 
 
 def features_of(value: Any) -> list[Feature]:
@@ -27,7 +27,7 @@ def features_of(value: Any) -> list[Feature]:
     Raises
     ------
     MarkError
-        Says which feature is wrong, and in what.
+        Says which feature is wrong, and which part of it.
     """
     if isinstance(value, dict) and value.get("type") == "FeatureCollection":
         value = value.get("features")
@@ -72,12 +72,12 @@ def _is_point(point: Any) -> bool:
 
 
 def read_features(path: Path) -> list[Feature]:
-    """Return the marks in a file, none when it is not there; MarkError when it cannot be read."""
+    """Return the marks in a file, none when there is no file; MarkError when it cannot be read."""
     return features_of(read_json(path, MarkError, most_bytes=MOST_BYTES, finite=True)) if path.exists() else []
 
 
 def as_text(features: Iterable[Feature]) -> str:
-    """Return a FeatureCollection, one feature a line."""
+    """Return a FeatureCollection, one feature per line."""
     lines = ",\n".join(
         json.dumps(feature, ensure_ascii=False, separators=(",", ":"), allow_nan=False) for feature in features
     )

@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from mil_heatmaps.viewer.catalog import Catalog
 
 HUB_PREFIX = "JUPYTERHUB_SERVICE_PREFIX"
-"""The variable that tells a kernel of JupyterHub where its server's addresses begin."""
+"""The variable that tells a JupyterHub kernel where the addresses of its server begin."""
 
 NOTEBOOKS = (
     "http://localhost:*", "http://127.0.0.1:*", "https://localhost:*", "https://127.0.0.1:*", "vscode-webview:",
 )  # fmt: skip
-"""Who may frame the page when the notebook runs on this machine."""
+"""Sites that may frame the page when the notebook runs on this machine."""
 
 _START_S = 15.0
 
 
 class Frame:
-    """A viewer at work in a cell; it ends with the kernel, or with `close`.
+    """A running viewer in a cell; it ends with the kernel, or with `close`.
 
     Attributes
     ----------
     address : str
-        What the frame shows. It holds a secret: whoever has it can look.
+        The address of the frame. It holds a secret: whoever has it can look.
     """
 
     def __init__(self, app: "ViewerApp", listener: "socket.socket", address: str, height: int) -> None:
@@ -66,7 +66,7 @@ class Frame:
         )
 
     def close(self) -> None:
-        """End the viewer; its frame shows nothing new from then on."""
+        """End the viewer; from then on its frame shows nothing new."""
         atexit.unregister(self.close)
         self._server.should_exit = True
         self._thread.join(5)
@@ -95,16 +95,16 @@ def show(
     slide_dir : where slides are, if they moved
     marks : folder for marks and verdicts
     height : of the frame, in pixels
-    host : name of the JupyterHub or JupyterLab as its address has it; a notebook on this machine needs none
-    prefix : path of the notebook's server there. Default: what JupyterHub tells its kernels
-    port : to listen on, where it is forwarded by number (VS Code on another machine); any free one for 0
+    host : name of the JupyterHub or JupyterLab in its address; a notebook on this machine needs none
+    prefix : path of the notebook's server on that host. Default: what JupyterHub tells its kernels
+    port : port to listen on where it is forwarded by number (VS Code on another machine); 0 picks any free port
 
     Raises
     ------
     HeatmapError
-        There is nothing to show, or the host of a hub is not known.
+        There is nothing to show, or the host of a hub is unknown.
     MissingDependencyError
-        Without the extra ``viewer``.
+        The extra ``viewer`` is not installed.
     """
     needed_for_serving()
     from mil_heatmaps.viewer.app import ViewerApp
@@ -123,7 +123,7 @@ def show(
     else:
         doors = Doors(hosts=(host,) if host else (), frame_ancestors=NOTEBOOKS)
     app = ViewerApp(catalog, port=port, doors=doors, notes=None if marks is None else ReaderNotes(Path(marks)))
-    # jupyter-server-proxy hands /proxy/PORT/… on without its own part of the address.
+    # jupyter-server-proxy passes on the address without its own part, /proxy/PORT.
     root = f"/{prefix.strip('/')}/proxy/{port}".replace("//", "/") if prefix else f"http://{HOST}:{port}"
     return Frame(app, listener, root + app.frame_path, height)
 

@@ -16,13 +16,13 @@ from mil_heatmaps.viewer.mark_features import MOST_BYTES, MarkError
 from mil_heatmaps.viewer.reader_notes import ReaderNotes, order_of
 
 BODY_S = 20.0
-"""A body must be there within this time."""
+"""Seconds in which a body must arrive."""
 
 Answer = Callable[[dict[str, Any]], Any]
 
 
 def notes_routes(notes: ReaderNotes, content: Content) -> list[BaseRoute]:
-    """Return the routes; slides are named by their place, as everywhere."""
+    """Return the routes; slides are addressed by their place, as everywhere."""
 
     def name(at: dict[str, Any]) -> str:
         return content.entry(at["slide"]).slide_id
@@ -79,12 +79,12 @@ def _endpoint(read: Answer, write: Answer | None) -> Callable[[Request], Any]:
 def _written(write: Answer, at: dict[str, Any]) -> Any:
     try:
         return write(at)
-    except RecursionError:  # what was read may still be nested too deep to be written
+    except RecursionError:  # the value that was read may still be nested too deeply to be written
         raise MarkError("it is nested too deeply to be kept") from None
 
 
 async def _body_of(request: Request) -> dict[str, Any]:
-    """Return the JSON object that was sent; ValueError for anything else, or more than a slide's marks can be."""
+    """Return the JSON object that was sent; ValueError for anything else, or if larger than a slide's marks can be."""
     data = bytearray()
     async for part in request.stream():
         data += part

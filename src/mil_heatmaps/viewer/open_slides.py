@@ -23,7 +23,7 @@ class _Held:
 
 
 class OpenSlides:
-    """Opens slides when first asked for and closes those used longest ago, never one in use."""
+    """Opens slides on first use and closes the least recently used, never one in use."""
 
     def __init__(self, most_open: int = MOST_OPEN) -> None:
         self._most_open = most_open
@@ -32,7 +32,7 @@ class OpenSlides:
 
     @contextmanager
     def use(self, path: Path, *, lossless: bool = False) -> Iterator[TileSlide]:
-        """Yield the slide at `path`, opened again when it was rewritten; SlideError when it cannot be opened."""
+        """Yield the slide at `path`, reopened when the file was rewritten; SlideError when it cannot be opened."""
         key = path, lossless, stamp_of(path)
         with self._lock:
             held = self._held.setdefault(key, _Held())

@@ -12,7 +12,7 @@ OFFERED = (
 
 
 def is_known(name: str) -> bool:
-    """Return whether there is a colormap of this name here."""
+    """Return whether there is a colormap of this name."""
     from mil_heatmaps.visualization.palette import colour_table
 
     try:
@@ -23,7 +23,7 @@ def is_known(name: str) -> bool:
 
 
 def palettes(extra: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return each colormap, `extra` first: name, whether it has a middle, names of its ends, RGB table (base64)."""
+    """Return each colormap, `extra` first: its name, whether it has a middle, names of its ends, RGB table (base64)."""
     from mil_heatmaps.visualization.colour_words import end_colours
     from mil_heatmaps.visualization.palette import colour_table, is_diverging
 

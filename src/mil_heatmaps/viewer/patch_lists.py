@@ -1,4 +1,4 @@
-"""Lists of patches over a cohort that a study of the run left behind: phenotypes, and where else there is such a patch.
+"""Lists of patches over a cohort that a study of the run wrote: phenotypes, and similar patches on other slides.
 
 The study writes them as JSON beside its tables; the page shows pictures of the patches and flies to them.
 """
@@ -21,7 +21,7 @@ _MOST_FILES, _MOST_PATCHES, _MOST_BYTES = 200, 2000, 4 << 20
 
 
 def list_folders(folder: Path, config: Mapping[str, Any]) -> tuple[Path, ...]:
-    """Return the folders in which a study of a run may have left lists, those that are there."""
+    """Return the existing folders in which a study of a run may have written lists."""
     found = [folder / "insight"]
     exp = section(config, "exp_arguments")
     production, code = exp.get("production_save_dir"), exp.get("save_exp_code")
@@ -30,28 +30,28 @@ def list_folders(folder: Path, config: Mapping[str, Any]) -> tuple[Path, ...]:
             home = resolve_input_path(production, None, "folder")
             found.append(ExperimentLayout.of("", str(home), "", code, None).insight)
         except ConfigError:
-            pass  # moved: what lies beside the scores is shown
+            pass  # the run was moved: the folders beside the scores are shown
     return tuple(dict.fromkeys(path for path in found if path.is_dir()))
 
 
 def study_layers(raw_root: Path) -> list[tuple[Path, str]]:
-    """Return the folders in which a study left a score file a slide, ``S.h5``, with what these are called."""
+    """Return the folders in which a study wrote one score file per slide, ``S.h5``, with their names."""
     layout = ExperimentLayout(raw_root, raw_root, raw_root)
     layers = ((layout.clusters, "phenotypes"), (layout.spots, "spots and cells"))
     return [(folder, words) for folder, words in layers if folder.is_dir()]
 
 
 def list_files(folders: Sequence[Path]) -> list[Path]:
-    """Return the files of lists, phenotypes first, then the newest."""
+    """Return the files of lists: phenotypes first, then the newest first."""
     found = [folder / PHENOTYPES for folder in folders if (folder / PHENOTYPES).is_file()]
     others = [path for folder in folders for path in folder.glob(WHERE_ELSE)]
     return [*found, *sorted(others, key=lambda path: (-path.stat().st_mtime_ns, path.name))][:_MOST_FILES]
 
 
 def patch_lists(folders: Sequence[Path], slides: Sequence[SlideEntry]) -> list[dict[str, Any]]:
-    """Return the lists as the page shows them: title, what is to know, and patches by the slides' places.
+    """Return the lists as the page shows them: title, notes, and patches by the places of their slides.
 
-    Patches of slides that are not among `slides` are left out. Files that nobody can read are no lists.
+    Patches of slides that are not among `slides` are left out. Unreadable files are skipped.
     """
     places = {comparable(entry.slide_id): place for place, entry in enumerate(slides)}
     found = []

@@ -1,9 +1,9 @@
-"""The levels a browser asks for: those of the slide, and halvings where it has too few.
+"""The levels for the browser: those of the slide, and halvings where the slide has too few.
 
 A browser zooms smoothly, so neighbouring levels should differ by about 2. The slide's own levels are served
-as they are, in the file's own tiles where those can be had; a level between two of them is averaged from the
-finer one, and levels below the coarsest are cut from one small overview. `*_px` are pixels of the level at
-hand, ``_l0`` of level 0.
+unchanged, as the file's own tiles where possible. A level between two of them is averaged from the finer one;
+levels below the coarsest are cut from one small overview. `*_px` are pixels of the level in question, ``_l0`` of
+level 0.
 """
 
 import math
@@ -27,14 +27,14 @@ class ViewLevel:
     Attributes
     ----------
     origin : Origin
-        ``slide``: level `source` as it is. ``shrunk``: averaged from it over squares of `factor`.
+        ``slide``: level `source` unchanged. ``shrunk``: averaged from it over squares of `factor`.
         ``overview``: the same, cut from the overview.
     source, factor : int
     size_px : (width, height)
         With a factor, the last column and row may average less than a whole square.
     tile_px : (width, height)
     downsample : (x, y)
-        Level-0 pixels a pixel stands for.
+        Level-0 pixels per pixel.
     """
 
     origin: Origin
@@ -50,7 +50,7 @@ class ViewLevel:
         return -(-self.size_px[0] // self.tile_px[0]), -(-self.size_px[1] // self.tile_px[1])
 
     def box_px(self, column: int, row: int) -> tuple[int, int, int, int]:
-        """Return left, top, width, height of a tile, cut to the level at its right and bottom edge."""
+        """Return left, top, width, height of a tile, cut off at the right and bottom edge of the level."""
         left, top = column * self.tile_px[0], row * self.tile_px[1]
         return (
             left,
@@ -61,7 +61,7 @@ class ViewLevel:
 
 
 def _file_tile(slide: Slide, level: int) -> tuple[int, int]:
-    """Return the tile size of the file where tiles can be taken from it whole, else our own."""
+    """Return the file's tile size where its tiles can be read whole, else ours."""
     tiff = slide.tiff_level(level)
     if tiff is None or max(tiff.tile_px) > LARGEST_FILE_TILE_PX or min(tiff.tile_px) < 128:
         return TILE_PX, TILE_PX
@@ -82,9 +82,9 @@ def _shrunk(slide: Slide, source: int, factor: int, origin: Origin) -> ViewLevel
 
 
 def view_levels(slide: Slide) -> tuple[ViewLevel, ...]:
-    """Return the levels for the browser, coarsest first (the order OpenSeadragon counts in).
+    """Return the levels for the browser, coarsest first (OpenSeadragon's order).
 
-    The coarsest fits in one tile. Levels of the slide that are out of order or as large as the one before are
+    The coarsest fits in one tile. Levels of the slide that are out of order, or as large as the previous one, are
     left out.
     """
     levels: list[ViewLevel] = []

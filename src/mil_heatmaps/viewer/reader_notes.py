@@ -1,7 +1,7 @@
-"""What readers leave: marks, verdicts, the way they looked, presets. The folder for it is the only place written to.
+"""What readers leave: marks, verdicts, viewing paths, presets. Nothing is written outside the folder for them.
 
 ``DIR/<slide>.geojson`` marks of a slide; ``DIR/review_<reader>.csv`` a reader's verdicts;
-``DIR/paths/<reader>/<slide>.json`` the way a reader looked; ``DIR/presets.json`` named sets of colours.
+``DIR/paths/<reader>/<slide>.json`` a reader's viewing path; ``DIR/presets.json`` named sets of colours.
 """
 
 import csv
@@ -30,7 +30,7 @@ from mil_heatmaps.words import reason_of
 COLUMNS = ("slide_id", "reader", "order", "verdict", "comment", "seconds", "finished")
 LOCK_S = 10.0
 MOST_STEPS = 100_000
-"""Steps of a recorded way."""
+"""Maximum number of steps of a recorded viewing path."""
 
 _READER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _FORMULA = ("=", "+", "-", "@", "\t", "'")
@@ -39,7 +39,7 @@ Row = dict[str, str]
 
 
 class ReaderNotes:
-    """The folder of marks and verdicts. Every write is whole, and made under a lock that other viewers share."""
+    """The folder of marks and verdicts. Every file is written whole, under a lock that other viewers share."""
 
     def __init__(self, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
@@ -61,7 +61,7 @@ class ReaderNotes:
         return check_inside(self.folder / f"{slide_id}.geojson", self.folder)
 
     def marks(self, slide_id: str) -> dict[str, Any]:
-        """Return the marks of a slide, and the stamp that they are saved over."""
+        """Return the marks of a slide, and the stamp to send when saving over them."""
         path = self._marks_path(slide_id)
         stamp = fresh_stamp(path)
         return {"stamp": stamp, "features": read_features(path)}
@@ -85,7 +85,7 @@ class ReaderNotes:
         return {row["slide_id"]: row for row in _read_rows(self._review_path(reader))}
 
     def save_review(self, reader: str, slide_id: str, said: dict[str, Any], slide_ids: Sequence[str]) -> Row:
-        """Write one verdict; what the reader said of the slide before gives way, and times add up."""
+        """Write one verdict in place of the reader's earlier one on the slide; times add up."""
         verdict, comment, seconds = said.get("verdict", ""), said.get("comment", ""), said.get("seconds", 0)
         if verdict not in (*VERDICTS, ""):
             raise MarkError(f"a verdict is {', '.join(VERDICTS)}, not {verdict!r}")
@@ -110,7 +110,7 @@ class ReaderNotes:
             return rows[slide_id]
 
     def agreement(self, cases: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return how far all readers agree whose verdicts lie in the folder; `cases` says which slides go together."""
+        """Return how far all readers with verdicts in the folder agree; `cases` says which slides belong together."""
         paths = sorted(self.folder.glob("review_*.csv"))
         told = {
             path.stem.removeprefix("review_"): {row["slide_id"]: row["verdict"] for row in _read_rows(path)}
@@ -118,13 +118,13 @@ class ReaderNotes:
         }
         return agreement(told, cases=cases)
 
-    # The way a reader looked, and presets ----------------------------------------------------------------------------
+    # Viewing paths and presets ---------------------------------------------------------------------------------------
 
     def _way_path(self, reader: str, slide_id: str) -> Path:
         return check_inside(self.folder / "paths" / checked_reader(reader) / f"{slide_id}.json", self.folder)
 
     def way(self, reader: str, slide_id: str) -> dict[str, Any]:
-        """Return the way a reader looked at a slide: steps of seconds and view; MarkError where the file holds none."""
+        """Return a reader's viewing path on a slide: steps of seconds and view; MarkError where the file holds none."""
         path = self._way_path(reader, slide_id)
         way = _read_json(path, {"steps": []})
         steps = way.get("steps") if isinstance(way, dict) else None
@@ -133,7 +133,7 @@ class ReaderNotes:
         return {"steps": steps}
 
     def save_way(self, reader: str, slide_id: str, steps: Any) -> dict[str, Any]:
-        """Add to the way a reader looked at a slide; seconds that begin anew (a later visit) go on from the last."""
+        """Add to a reader's viewing path on a slide; seconds that restart (a later visit) go on from the last step."""
         if not isinstance(steps, list) or not all(map(_is_step, steps)):
             raise MarkError("a way is a list of steps, each of seconds and a view")
         with self._locked():
@@ -147,7 +147,7 @@ class ReaderNotes:
         return {"steps": len(way)}
 
     def presets(self) -> Any:
-        """Return the named sets of colours kept with the marks."""
+        """Return the named sets of colours stored with the marks."""
         return _read_json(self.folder / "presets.json", {})
 
     def save_presets(self, presets: Any) -> Any:
@@ -160,7 +160,7 @@ class ReaderNotes:
 
 
 def _seconds(text: str) -> float:
-    """Return the seconds in a table that people edit; 0 for what is no such number."""
+    """Return the seconds in a table that people edit; 0 for text that is not a valid number."""
     try:
         return value if 0 <= (value := float(text)) < 1e9 else 0.0
     except ValueError:
@@ -175,19 +175,19 @@ def _is_step(step: Any) -> bool:
 
 
 def checked_reader(reader: str) -> str:
-    """Return a reader's name; MarkError when it cannot be part of a file's."""
+    """Return a reader's name; MarkError when it cannot be part of a file name."""
     if not _READER.fullmatch(reader):
         raise MarkError(f"a reader is called by 1 to 40 letters, digits, - . or _, not {reader!r}")
     return reader
 
 
 def order_of(reader: str, slide_ids: Sequence[str]) -> list[str]:
-    """Return the slides in an order that is random, the reader's own, and stays when slides are added."""
+    """Return the slides in a random order that differs per reader and stays the same when slides are added."""
     return sorted(slide_ids, key=lambda slide: hashlib.sha256(f"{reader}\0{slide}".encode()).digest())
 
 
 def _csv_text(rows: Iterable[Row]) -> str:
-    """Return rows as CSV; what a spreadsheet would take for a formula gets an apostrophe in front."""
+    """Return rows as CSV; text that a spreadsheet would take for a formula gets a leading apostrophe."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()

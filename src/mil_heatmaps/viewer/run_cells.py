@@ -1,4 +1,4 @@
-"""What the cells of a run's list say of a slide."""
+"""What the cells of a run's list say about a slide."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ Cells = dict[str, str]
 
 
 def box_of(cells: Mapping[str, str]) -> tuple[float, ...] | None:
-    """Return the box x1, y1, x2, y2 of a slide's row; None where one of them is missing."""
+    """Return the box x1, y1, x2, y2 in a slide's row; None where one of them is missing."""
     corners = [number_of(cells.get(key, "")) for key in ROI_KEYS]
     return None if None in corners else tuple(value for value in corners if value is not None)
 
 
 def prediction_of(cells: Mapping[str, str]) -> tuple[str, float | None, float | None]:
-    """Return what was predicted, its probability if it is a class, and the number to sort by if it is not.
+    """Return the prediction, its probability if it is a class, and otherwise the number to sort by.
 
     From CLAM's columns, from generate_heatmaps.py's, or from the numbers of a regression or survival model.
     """
@@ -39,7 +39,7 @@ def prediction_of(cells: Mapping[str, str]) -> tuple[str, float | None, float | 
 
 
 def number_of(text: str) -> float | None:
-    """Return the number in a cell; None for what is none, or is not finite."""
+    """Return the number in a cell; None for text that is no number, or not finite."""
     try:
         value = float(text)
     except (ValueError, OverflowError):
@@ -48,18 +48,18 @@ def number_of(text: str) -> float | None:
 
 
 def believed_mpp(text: str) -> float | None:
-    """Return a resolution that was given by hand; None for what the run cannot have used."""
+    """Return a resolution given by hand; None for a value that the run cannot have used."""
     mpp = number_of(text.replace(",", "."))
     return mpp if mpp is not None and MPP_BELIEVED[0] <= mpp <= MPP_BELIEVED[1] else None
 
 
 def lists_of(runs: Sequence[FinishedRun]) -> tuple[list[str], dict[str, Cells]]:
-    """Return the columns and rows of the first list there is, rows by slide_id."""
+    """Return the columns and rows of the first list found, rows by slide_id."""
     for run in runs:
         if not run.columns:
             continue
         rows: dict[str, Cells] = {}
-        for row in run.rows:  # a slide's second row only says that it is the second; the first one counts
+        for row in run.rows:  # the second row of a slide only says that it is a duplicate; the first one counts
             rows.setdefault(row.slide_id, row.cells)
         shown = [column for column in run.columns if any(cells[column] for cells in rows.values())]
         return [column for column in shown if column != "slide_id"], rows

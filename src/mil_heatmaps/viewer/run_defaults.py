@@ -1,4 +1,4 @@
-"""How a run's own pictures are coloured, read from the config it left: where the viewer begins."""
+"""How a run's own pictures are coloured, read from its config: the viewer starts with these colours."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +14,13 @@ COHORT = "cohort_median"
 
 
 def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a section of a config, empty when it is not there."""
+    """Return a section of a config, empty when it is missing."""
     found = config.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def bags_of(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of the bags of a run whose model takes several, the first first; none of any other."""
+    """Return the names of the bags of a run whose model takes several, in order; none for any other run."""
     data = section(config, "data_arguments")
     several = isinstance(data.get("h5_dir"), dict) and not isinstance(data.get("data_dir"), dict)
     names = [str(name) for name in data["h5_dir"]] if several else []
@@ -28,11 +28,11 @@ def bags_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def fine_map_of(config: Mapping[str, Any], slide: SlideLayout, source: str) -> Path | None:
-    """Return the scores of a slide's fine map; None when the run makes none of it.
+    """Return the scores of a slide's fine map; None when the run makes no fine map.
 
     Parameters
     ----------
-    source : what the process list says in the column that tells which of several data folders the slide is in
+    source : the cell of the process list that tells which of several data folders the slide is in
     """
     drawn, own = section(config, "heatmap_arguments"), section(config, "data_arguments").get("scores_dir")
     path = slide.fine_scores_h5(section(config, "patching_arguments").get("overlap", 0), bool(drawn.get("use_roi")))
@@ -51,7 +51,7 @@ def fine_map_words(config: Mapping[str, Any]) -> str:
 
 
 def defaults_of(config: Mapping[str, Any]) -> Defaults:
-    """Return colours, range and threshold of the run's pictures; what is missing or odd is left to the page."""
+    """Return colours, range and threshold of the run's pictures; missing or odd values are left to the page."""
     drawn = section(config, "heatmap_arguments")
     alpha, threshold = drawn.get("alpha"), _number(drawn.get("threshold"))
     method, as_clam = drawn.get("normalize"), drawn.get("compat") == "clam"

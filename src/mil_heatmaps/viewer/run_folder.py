@@ -1,8 +1,8 @@
-"""A finished (or running, or failed) run as a catalog: its lists, score files, pictures, and where its slides
-are.
+"""A finished, running or failed run as a catalog: its lists, score files, pictures, and the places of its
+slides.
 
-Works for an experiment's folder of raw results, and for the flat folder of generate_heatmaps.py. What cannot
-be found is said on the slide it concerns; the others can be looked at.
+Works for an experiment's folder of raw results, and for the flat folder of generate_heatmaps.py. A missing file is
+reported on its slide; the other slides can be viewed.
 """
 
 import logging
@@ -34,20 +34,20 @@ from mil_heatmaps.words import one_line
 logger = logging.getLogger(__name__)
 
 _MOST_GROUPS = 256
-"""Folders of a run that are looked at to see whether it goes on."""
+"""Maximum number of folders of a run that are checked to see whether it is still in progress."""
 
 SUM = "sum"
-"""In the place of a bag's name: the sum of the maps of all bags."""
+"""Stands in place of a bag's name: the sum of the maps of all bags."""
 
 PICTURE = f"{HEATMAP}.png"
 
 def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) -> Catalog:
-    """Return the slides of one run, or of several with the scores of each, for comparison.
+    """Return the slides of one run, or of several runs with the scores of each, for comparison.
 
     Parameters
     ----------
     slide_dirs : paths
-        Where to look for slides, before the folders the run's own config names.
+        Where to look for slides, before the folders in the run's config.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) ->
 
 
 def _by_case(ids: Sequence[str], cells: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the slides with those of a case one after the other, each case where its first slide stands."""
+    """Return the slides with those of a case in sequence, each case at the place of its first slide."""
     cases = {slide_id: cells.get(slide_id, {}).get(CASE_COLUMNS[0]) or f"/{slide_id}" for slide_id in ids}
     first: dict[str, int] = {}
     for place, slide_id in enumerate(ids):
@@ -75,7 +75,7 @@ def _by_case(ids: Sequence[str], cells: Mapping[str, Mapping[str, str]]) -> list
 
 
 def sign_of_runs(folders: Sequence[Path]) -> str:
-    """Return what changes when runs go on: the stamps of their lists, events and folders; reads none of them."""
+    """Return a value that changes as runs go on: the stamps of their lists, events and folders; reads none of them."""
     stamps = []
     for folder in folders:
         run = FinishedRun(folder)
@@ -88,7 +88,7 @@ def sign_of_runs(folders: Sequence[Path]) -> str:
 
 
 def _merged(slide_id: str, runs: Sequence["_Run"], titles: Sequence[str]) -> SlideEntry:
-    """Return one slide with the score files of every run; the first run that lists it says the rest."""
+    """Return one slide with the score files of every run; everything else comes from the first run that lists it."""
     own = next(run for run in runs if slide_id in run.ids)
     cells = own.cells.get(slide_id, {})
     slide_path, problem = _first_found(slide_id, runs)
@@ -134,14 +134,14 @@ def _first_found(slide_id: str, runs: Sequence["_Run"]) -> tuple[Path | None, st
 
 
 class _Slides:
-    """Where slides are: in the folders given, before those that the run's config names."""
+    """Where slides are: the folders given come before those in the run's config."""
 
     def __init__(self, given: Sequence[Path], named: Sequence[Path], extensions: tuple[str, ...]) -> None:
         self._given = SlideIndex(_once(given), extensions) if given else None
         self._all = SlideIndex(_once((*given, *named)), extensions)
 
     def find(self, slide_id: str) -> Path:
-        """Return the file of a slide; SlideError when there is none, or it is not known which."""
+        """Return the file of a slide; SlideError when there is none, or several."""
         if self._given is not None and (path := self._given.get(slide_id)) is not None:
             return path
         if not self._all.folders:
@@ -154,7 +154,7 @@ def _once(folders: Iterable[Path]) -> list[Path]:
 
 
 class _Run:
-    """What one folder holds."""
+    """The contents of one run folder."""
 
     def __init__(self, folder: Path, slide_dirs: Sequence[Path]) -> None:
         if not folder.is_dir():
@@ -168,7 +168,7 @@ class _Run:
         self.pictures: dict[str, Path] = {}
         self.masks: dict[str, Path] = {}
         self._scan(folder)
-        if not self.scores and not here.process_list.path.is_file():  # the folder of the pictures alone
+        if not self.scores and not here.process_list.path.is_file():  # only the folder of the pictures
             for place in _raw_results(folder, self.config):
                 self._runs.append(FinishedRun(place))
                 self._scan(place)
@@ -176,7 +176,7 @@ class _Run:
                     f"scores, outlines and lists are taken from {place}, which the config in {folder} names"
                 )
         self.columns, self.cells = lists_of(self._runs)
-        # A dict keeps the order and is searched at once, for cohorts of many thousands.
+        # A dict keeps the order and looks up at once, for cohorts of many thousands.
         self.ids = dict.fromkeys((*self.cells, *self.scores, *self.pictures))
         if not self.ids:
             raise ConfigError(
@@ -229,7 +229,7 @@ class _Run:
         return _Slides(slide_dirs, folders, (extensions,) if isinstance(extensions, str) else tuple(extensions))
 
     def answer(self, slide_id: str) -> tuple[str, float | None, float | None]:
-        """Return what was predicted, its probability, and the number where there is no class; see `prediction_of`."""
+        """Return the prediction, its probability, and the number where there is no class; see `prediction_of`."""
         prediction, probability, number = prediction_of(self.cells.get(slide_id, {}))
         return self.class_name(prediction) if number is None else prediction, probability, number
 
@@ -256,7 +256,7 @@ class _Run:
         return None
 
     def fate(self, slide_id: str) -> tuple[str, str]:
-        """Return the status of a slide and why it failed; a list that is behind gives way to the record."""
+        """Return the status of a slide and why it failed; the record overrides a list that is out of date."""
         cells = self.cells.get(slide_id, {})
         status, error = cells.get("status", ""), cells.get("error", "")
         stage = cells.get("failed_stage", "")
@@ -294,7 +294,7 @@ class _Run:
         ]
 
     def _features(self, bag: str) -> tuple[Path, ...]:
-        """Return where features may be: of one bag by its name, else all folders."""
+        """Return where features may be: the folder of one bag by its name, else all folders."""
         named = section(self.config, "data_arguments").get("h5_dir")
         if bag == SUM or named is None:
             return ()
@@ -306,12 +306,12 @@ class _Run:
         return tuple(found)
 
     def class_name(self, text: str) -> str:
-        """Return the name of a class given as number or as one of its labels."""
+        """Return the name of a class given by number or by one of its labels."""
         return self._class_names.get(text.removesuffix(".0"), text)
 
 
 def _config_of(run: FinishedRun) -> dict[str, Any]:
-    """Return the run's config as plain data, empty when there is none that can be read."""
+    """Return the run's config as plain data, empty when there is no readable config."""
     from mil_heatmaps.config.yaml_lines import read_yaml
 
     for path in run.configs:

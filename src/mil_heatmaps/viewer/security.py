@@ -1,11 +1,11 @@
 """Who may talk to the viewer: the person who started it, and those given the link.
 
-The server listens on this machine only, but every page in every browser of the machine can send requests
-there, and other people may have accounts on it. So: the Host must be this machine or one that was named (a
-foreign name that was made to point here is refused), a secret from the printed link is swapped for a cookie,
-and no other site may embed or read what is answered, or frame it unless it was named. A link from elsewhere may
-open the page itself, as links do; it is the same for everybody and holds nothing. Nothing can be written, except
-marks where a folder for them was given, and those by the page alone.
+The server listens on this machine only. But every page in every browser of the machine can send requests to it, and
+other people may have accounts on the machine. So the Host must be this machine or a name that was given; a foreign
+name that points to this machine is refused. The secret in the printed link is exchanged for a cookie. No other site
+may embed or read the answers, or frame the page unless it was named. A link from elsewhere may open the page itself,
+as links do; the page is the same for everybody and holds no data. Nothing can be written except marks, where a folder
+for them was given, and only by the page.
 """
 
 import hmac
@@ -21,25 +21,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 FRAME_ROOM = "/k/"
-"""Addresses that begin so and hold the frame's secret need no cookie: browsers keep those of a framed site back."""
+"""Addresses with this start and the frame's secret need no cookie: browsers withhold cookies of a framed site."""
 
 PAGE_HEADER = "x-heatmap-viewer"
-"""Sent by the page with what it writes: other sites cannot send it without asking, and asking is refused."""
+"""Sent by the page when it writes: other sites cannot send it without a preflight, which is refused."""
 
 
 @dataclass(frozen=True)
 class Doors:
-    """Ways in beyond this machine's own names; none unless asked for.
+    """Ways in beyond this machine's own names; none by default.
 
     Attributes
     ----------
     base_path : str
-        What a gateway puts in front of every address, such as ``/node/c1/8700``; one that it takes away again may be
-        named as well.
+        The prefix that a gateway puts in front of every address, such as ``/node/c1/8700``. A prefix that the gateway
+        removes again may be named as well.
     hosts : tuple of str
-        Names of the gateway, as its Host header has them.
+        Names of the gateway in its Host header.
     frame_ancestors : tuple of str
-        Sites that may frame the page, as a Content-Security-Policy names them.
+        Sites that may frame the page, in the syntax of a Content-Security-Policy.
     """
 
     base_path: str = ""
@@ -73,18 +73,18 @@ def content_security_policy(frame_ancestors: Sequence[str] = ()) -> str:
 
 
 class Gate:
-    """ASGI middleware: refuses whatever should not be answered, and adds the headers to what is.
+    """ASGI middleware: refuses requests that must not be answered, and adds headers to the answers.
 
     Attributes
     ----------
     token : str
-        Secret of the printed link; good as long as the server runs, so that the link can be opened again.
+        Secret of the printed link; valid while the server runs, so that the link can be opened again.
     frame_token : str
         Secret in the addresses of a framed page.
     cookie_name : str
-        Holds the port: cookies do not tell ports apart, and several viewers may run.
+        Holds the port: cookies are shared between ports, and several viewers may run.
     writable : bool
-        Whether the page may send marks; otherwise nothing but reading is possible.
+        Whether the page may send marks; otherwise it can only read.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Gate:
         await (self.app if answer is None else answer)(scope, receive, send_with_headers)
 
     def _inside(self, scope: Scope) -> tuple[Scope, bool]:
-        """Return the request without what stands in front of its address, and whether it holds the frame's secret."""
+        """Return the request without the prefix of its address, and whether it holds the frame's secret."""
         path, base = scope["path"], self.doors.base_path
         if base and (path == base or path.startswith(base + "/")):
             path = path[len(base) :] or "/"
@@ -142,7 +142,7 @@ class Gate:
         return scope, framed
 
     def refusal_or_redirect(self, scope: Scope, *, framed: bool = False) -> Response | None:
-        """Return the answer that ends the request here, None when the page may answer it."""
+        """Return the answer that ends the request here; None when the page may answer it."""
         headers = Headers(scope=scope)
         if _host_name(headers.get("host", "")) not in self.doors.known_hosts:
             known = ", ".join(("127.0.0.1", "localhost", *self.doors.hosts))
@@ -168,7 +168,7 @@ class Gate:
         return None
 
     def _may_open(self, scope: Scope, headers: Headers) -> bool:
-        """Return whether another site's link opens the page, in a tab or, where that was allowed, in a frame."""
+        """Return whether another site's link may open the page, in a tab or, where allowed, in a frame."""
         kinds = ("document", "iframe") if self.doors.frame_ancestors else ("document",)
         is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") in kinds
         return is_link and scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
@@ -179,11 +179,11 @@ class Gate:
         return own and headers.get(PAGE_HEADER) == "1" and headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
     def _with_cookie(self, headers: Headers) -> Response:
-        """Return the redirect that takes the secret out of the address.
+        """Return the redirect that removes the secret from the address.
 
-        Browsers keep the fragment, which holds the view, over a redirect. The address and the cookie's path are
-        relative to what the browser sees, whatever a gateway puts in front. Lax, as a Strict cookie would not be sent
-        where the link stood on another site.
+        Browsers keep the fragment, which holds the view, across a redirect. The address and the cookie's path are
+        relative to what the browser sees, whatever prefix a gateway adds. The cookie is Lax: a Strict one would not be
+        sent where the link stood on another site.
         """
         answer = RedirectResponse("./", status_code=303)
         is_tls = headers.get("x-forwarded-proto", "").lower() == "https"
@@ -206,7 +206,7 @@ class Gate:
 
 
 def _equal(offered: str, secret: str) -> bool:
-    """Compare in a time that tells nothing of the secret."""
+    """Compare in constant time, so that timing tells nothing about the secret."""
     return hmac.compare_digest(offered.encode(), secret.encode())
 
 

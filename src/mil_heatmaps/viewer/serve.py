@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 LEAST_TOKEN = 20
-"""Letters of a secret that is read from a file."""
+"""Minimum number of characters of a secret read from a file."""
 
 
 def listen(port: int = 0) -> socket.socket:
-    """Return a socket bound to `port` of this machine alone, any free one for 0."""
-    # Only with the protocol named does asyncio send small packets at once; otherwise every tile waits 40 ms.
+    """Return a socket bound to `port` on this machine only; 0 picks any free port."""
+    # asyncio sends small packets at once only with the protocol named; otherwise every tile waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -49,12 +49,12 @@ def needed_for_serving() -> None:
 
 
 def token_of(path: Path) -> str:
-    """Return the secret kept in a file, so that links outlive the viewer; made with a new one where it is missing.
+    """Return the secret stored in a file, so that links outlive the viewer; writes a new one where there is no file.
 
     Raises
     ------
     ConfigError
-        Others may read the file, or what is in it is too short to be a secret.
+        Others may read the file, or its text is too short for a secret.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -80,13 +80,13 @@ def token_of(path: Path) -> str:
 
 
 def server_of(app: "ViewerApp", on_ready: Callable[[], Any] | None = None) -> "uvicorn.Server":
-    """Return a server of `app` that waits for nobody for ever; `on_ready` is called once it listens."""
+    """Return a server of `app` that never waits without limit; `on_ready` is called once it listens."""
     import uvicorn
 
     from mil_heatmaps.viewer.connections import MOST_CONNECTIONS, ImpatientProtocol
 
     class Server(uvicorn.Server):
-        """Says when it listens: the link must not be opened earlier."""
+        """Reports when it listens: the link must not be opened earlier."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -102,20 +102,20 @@ def server_of(app: "ViewerApp", on_ready: Callable[[], Any] | None = None) -> "u
             server_header=False,
             lifespan="off",
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=2,  # a browser keeps its connections open
+            timeout_graceful_shutdown=2,  # browsers keep their connections open
         )
     )
 
 
 def serve(make_app: Callable[[int], "ViewerApp"], *, port: int = 0, on_ready: Callable[[str], None]) -> None:
-    """Show what `make_app` gives for the port in use; call `on_ready` with the link once it can be opened.
+    """Serve the app that `make_app` returns for the port in use; call `on_ready` with the link once it can be opened.
 
     Returns after Ctrl-C or SIGTERM.
 
     Raises
     ------
     MissingDependencyError
-        Without the extra `viewer`, or without the page's library.
+        The extra `viewer` or the page's library is not installed.
     """
     needed_for_serving()
     listener = listen(port)

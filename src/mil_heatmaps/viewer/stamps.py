@@ -12,7 +12,7 @@ _known: dict[str, tuple[float, str]] = {}
 
 
 def stamp_of(path: str | os.PathLike[str]) -> str:
-    """Return what changes when a file is rewritten, empty when it is not there; asked of the disk once a second."""
+    """Return a value that changes when a file is rewritten, empty without a file; checks the disk once a second."""
     key, now = os.fspath(path), time.monotonic()
     held = _known.get(key)
     if held is not None and now - held[0] < _TRUSTED_S:
@@ -25,7 +25,7 @@ def stamp_of(path: str | os.PathLike[str]) -> str:
 
 
 def fresh_stamp(path: str | os.PathLike[str]) -> str:
-    """Return the stamp as the disk has it now."""
+    """Return the stamp of the file on disk now."""
     try:
         about = os.stat(path)
     except OSError:

@@ -14,7 +14,7 @@ from mil_heatmaps.viewer.pyramid import ViewLevel, overview_factor, view_levels
 
 
 class TileSlide:
-    """A slide (or a picture shown over one) with the levels of `view_levels`. Safe to use from several
+    """A slide, or a picture shown over one, with the levels of `view_levels`. Safe to use from several
     threads.
 
     Attributes
@@ -22,7 +22,7 @@ class TileSlide:
     slide : Slide
     levels : tuple of ViewLevel, coarsest first
     lossless : bool
-        Tiles are PNG: for plain pictures, whose colours mean something.
+        Tiles are PNG: for plain pictures, whose exact colours matter.
     """
 
     def __init__(self, path: Path, *, lossless: bool = False) -> None:
@@ -49,12 +49,12 @@ class TileSlide:
 
     @property
     def media_type(self) -> str:
-        """What the tiles are."""
+        """Media type of the tiles."""
         return "image/png" if self.lossless else "image/jpeg"
 
     @property
     def colour_profile(self) -> str | None:
-        """Name of the profile that is converted to sRGB, None when pixels are shown as stored."""
+        """Name of the colour profile that is converted to sRGB; None when pixels are shown as stored."""
         return None if self._to_srgb is None else self._to_srgb.name
 
     def tile(self, level: int, column: int, row: int) -> bytes | None:
@@ -79,7 +79,7 @@ class TileSlide:
     def region(self, corner_l0: tuple[int, int], size_l0: tuple[int, int], longest_px: int) -> RGB:
         """Return a region with its longer side about `longest_px`, in sRGB and white outside the slide.
 
-        Only what lies on the slide is read, however large the region is said to be.
+        Reads only the part that lies on the slide, however large the region is.
         """
         import cv2
 
@@ -108,7 +108,7 @@ class TileSlide:
         return out
 
     def thumbnail(self, longest_px: int) -> RGB:
-        """Return the whole slide small, from the level nearest in size."""
+        """Return the whole slide as a small picture, from the level nearest in size."""
         import cv2
 
         chosen = next(
@@ -130,7 +130,7 @@ class TileSlide:
     def _own_tile(self, view: ViewLevel, column: int, row: int) -> bytes | None:
         """Return the file's own tile as a JPEG.
 
-        None when pixels must be touched, or the tile reaches over the edge or cannot be read.
+        None when its pixels must be changed, or the tile reaches over the edge or cannot be read.
         """
         if view.origin != "slide" or self._to_srgb is not None or view.box_px(column, row)[2:] != view.tile_px:
             return None
@@ -145,7 +145,7 @@ class TileSlide:
         return standalone_jpeg(tiff, data) if data else None
 
     def _read(self, source: int, factor: int, box_px: tuple[int, int, int, int]) -> RGB:
-        """Return a box of a level of the slide, averaged over squares; those at the edge repeat pixels."""
+        """Return a box of a level of the slide, averaged over squares; squares at the edge repeat pixels."""
         import cv2
 
         left, top, width, height = (value * factor for value in box_px)

@@ -1,4 +1,4 @@
-// Marks and measures: drawn on any pane, shown on all of them.
+// Marks and measurements: drawn on any pane, shown on all panes.
 
 import { byId, make, toast } from "./dom.js";
 import { areaOf, areaText, contains, lengthOf, lengthText, linesOf, ringsOf, statistics } from "./geometry.js";
@@ -11,7 +11,7 @@ const TOOLS = [
   ["distance", "Distance"], ["area", "Area"],
 ];
 const MEASURES = new Set(["distance", "area"]);
-const NEAR_PX = 9; // of the screen: so near is on a point
+const NEAR_PX = 9; // of the screen: a click this near counts as on a point
 
 export class Annotate {
   constructor(app) {
@@ -38,7 +38,7 @@ export class Annotate {
     if (app.slide) this.store.load();
   }
 
-  /** Whether a click is the tool's, and chooses no patch. */
+  /** Whether a click belongs to the tool, and so chooses no patch. */
   takes() {
     return this.tool !== null;
   }
@@ -98,7 +98,7 @@ export class Annotate {
     element.addEventListener("pointerdown", (event) => {
       if (!onStage(event)) return;
       stop(event);
-      this.app.container.focus({ preventScroll: true }); // Enter closes the outline, and presses no button
+      this.app.container.focus({ preventScroll: true }); // so that Enter closes the outline and presses no button
       this.down(pane.slidePoint(event.clientX, event.clientY));
     }, { capture: true });
     element.addEventListener("pointermove", (event) => {
@@ -145,7 +145,7 @@ export class Annotate {
 
   up(point) {
     const [first] = this.draft;
-    if (["box", "distance"].includes(this.tool) && this.isNear(first, point)) return; // a second click gives the other end
+    if (["box", "distance"].includes(this.tool) && this.isNear(first, point)) return; // a second click sets the other end
     if (this.tool === "box") {
       const [[a, b], [c, d]] = [first, point];
       this.add({ type: "Polygon", coordinates: [[[a, b], [c, b], [c, d], [a, d], [a, b]]] });
@@ -192,7 +192,7 @@ export class Annotate {
     this.store.set(this.store.features.filter((feature) => feature.id !== id));
   }
 
-  /** Choose a mark and go there. */
+  /** Choose a mark and move there. */
   pick(id) {
     this.chosen = id;
     const feature = this.feature;
@@ -261,7 +261,7 @@ export class Annotate {
     this.attach();
   }
 
-  /** Measure and agreement with the map of what is chosen. */
+  /** Measurements of the chosen mark, and how far it agrees with the map. */
   tell() {
     const { mpp } = this.app.slide?.slide ?? {};
     const geometry = this.measure ?? this.feature?.geometry;
@@ -313,7 +313,7 @@ export class Annotate {
     stroke(context, path, pixel, colour, width);
   }
 
-  /** The chosen mark at a point, if any: what a click without a tool finds. */
+  /** The chosen mark at a point, if any: a click without a tool finds it. */
   at(x, y) {
     return this.store.features.find((feature) => contains(ringsOf(feature.geometry), x, y)) ?? null;
   }

@@ -1,4 +1,4 @@
-// The page's one coordinator: which slide, which panes, what they show. Everything drawn follows from the view in the
+// The page's one coordinator: which slide, which panes, what they show. All drawing follows from the view in the
 // store; controls only change the store.
 
 import { Frame } from "./beside.js";
@@ -26,8 +26,8 @@ export class App {
     this.outline = null;
     this.colours = new PaneColours(this);
     this.generation = 0;
-    this.busy = 0; // panes that are being arranged
-    this.underWay = 0; // slides, panes and scores that were asked for and are not there yet
+    this.busy = 0; // number of panes being arranged
+    this.underWay = 0; // slides, panes and scores that were requested and have not arrived
   }
 
   /** Count a piece of work until it ends. */
@@ -70,7 +70,7 @@ export class App {
     return this.slide.layers;
   }
 
-  /** Show a slide by its place in the list; what goes wrong is said. */
+  /** Show a slide by its place in the list; errors are shown as messages. */
   openSlide = (...given) => this.during(this.showSlide(...given)).catch((error) => this.fail(error));
 
   async showSlide(number, { keepPlace = false } = {}) {
@@ -95,7 +95,7 @@ export class App {
     this.pieces = null;
     const forget = keepPlace ? {} : { x: null, y: null, z: null, r: 0, patch: null };
     this.quiet(() => this.store.set({ slide: slide.name, ...forget }));
-    const { x, y, z, r } = this.view; // opening moves the view, which would write over them
+    const { x, y, z, r } = this.view; // opening moves the view, which would overwrite them
     document.title = `${slide.name} · heatmap viewer`;
     for (const pane of this.panes) this.drop(pane);
     this.panes = [];
@@ -112,7 +112,7 @@ export class App {
     if (slide.tissue) this.during(this.loadTissue(number, generation));
   }
 
-  /** Small pictures come once the slide is there. */
+  /** Thumbnails are loaded once the slide is there. */
   letPicturesGo() {
     const image = this.panes[0]?.viewer.world.getItemAt(0);
     if (!image || image.getFullyLoaded()) pictures.release();
@@ -148,7 +148,7 @@ export class App {
     this.store.set({ ...view, slide: other ? this.view.slide : view.slide || this.view.slide });
     if (other) await this.openSlide(number, { keepPlace: true });
     else {
-      if (this.busy) this.held = { place: view }; // where the panes go once they are arranged
+      if (this.busy) this.held = { place: view }; // where the panes move once they are arranged
       this.restorePlace(view);
     }
   }
@@ -168,7 +168,7 @@ export class App {
   }
 
   moved() {
-    if (this.busy) return; // panes of changing size are nowhere in particular
+    if (this.busy) return; // panes that change size have no valid place
     const place = this.lockstep.place();
     if (place) this.quiet(() => this.store.set({ x: place.x, y: place.y, z: place.scale, r: place.angle }));
     this.tell("move");
@@ -178,7 +178,7 @@ export class App {
     return panesFor(this.view.panes, this.layers);
   }
 
-  /** What is on the screen in the present arrangement, with its place among all panes. */
+  /** What is on the screen in the present arrangement, with the place of each among all panes. */
   get shown() {
     const all = this.contents.map((content, place) => ({ content, place }));
     const maps = all.filter(({ content }) => content !== "slide");
@@ -188,9 +188,9 @@ export class App {
   }
 
   /**
-   * Make the panes fit the arrangement. `busy` counts the calls under way; the place is taken before the first and given
-   * back after the last of them, whatever lies between, and a whole slide stays whole.
-   * @param {{place?: object}} options the place to go to instead
+   * Make the panes fit the arrangement. `busy` counts the calls in progress. The place is saved before the first
+   * call and restored after the last, whatever happens between; a slide shown whole stays whole.
+   * @param {{place?: object}} options the place to move to instead
    */
   arrange = (...given) => this.during(this.arrangeAt(...given));
 
@@ -216,7 +216,7 @@ export class App {
     return place ? { x: place.x, y: place.y, z: place.scale, r: place.angle } : { x: null, y: null, z: null, r: 0 };
   }
 
-  /** @returns {Promise<boolean>} whether nothing else was asked for meanwhile */
+  /** @returns {Promise<boolean>} whether nothing else was requested meanwhile */
   async arrangePanes() {
     const { shown } = this;
     const generation = this.generation;
@@ -284,7 +284,7 @@ export class App {
     this.store.set({ panes: contents.join(";") });
   }
 
-  /** Add a view to compare. */
+  /** Add a view for comparison. */
   compare() {
     const contents = this.contents;
     if (contents.length >= MOST_PANES) return;
@@ -316,7 +316,7 @@ export class App {
     this.tell("colours");
   }
 
-  /** The pane that histogram, strip and patch keys speak of: the one last touched if it has scores. */
+  /** The pane that histogram, strip and patch keys refer to: the one last touched if it has scores. */
   get active() {
     const leader = this.lockstep.leader;
     const has = (pane) => pane?.views?.length === 1;
@@ -327,7 +327,7 @@ export class App {
     return this.active?.views[0] ?? null;
   }
 
-  /** Choose a patch and go there. */
+  /** Choose a patch and move there. */
   flyTo(patch) {
     const { activeView } = this;
     if (!activeView || !(patch >= 0 && patch < activeView.patches.count)) return;

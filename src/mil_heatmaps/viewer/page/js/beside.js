@@ -1,4 +1,4 @@
-// A second slide in the frame of the first: an affine map from level-0 pixels of the one to those of the other.
+// A second slide in the frame of the first: an affine map from level-0 pixels of the first to those of the second.
 
 export class Frame {
   /** @param {number[][]} affine 3 x 3 */
@@ -7,7 +7,7 @@ export class Frame {
     this.det = this.a * this.e - this.b * this.d;
     this.flips = this.det < 0;
     this.scale = Math.sqrt(Math.abs(this.det));
-    // The nearest rotation: what is sheared is shown straight, marks and outlines are carried over exactly.
+    // The nearest rotation: shear is not shown; marks and outlines are transformed exactly.
     this.turn = this.flips
       ? (Math.atan2(this.d + this.b, this.e - this.a) * 180) / Math.PI
       : (Math.atan2(this.d - this.b, this.a + this.e) * 180) / Math.PI;
@@ -33,7 +33,7 @@ export class Frame {
     return { x: u, y: v, scale: scale * this.scale, angle: this.flips ? this.turn - angle : angle + this.turn };
   }
 
-  /** Let a context that draws in the second slide's pixels draw in the first's. */
+  /** Set up a context that draws in the second slide's pixels to draw in the first's. */
   apply(context) {
     context.transform(this.a, this.d, this.b, this.e, this.c, this.f);
   }

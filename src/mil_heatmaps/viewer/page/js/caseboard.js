@@ -1,4 +1,4 @@
-// The slides of a case side by side, coloured on one scale: ranks and ranges are taken over all of them.
+// The slides of a case side by side, coloured on one scale: ranks and ranges are computed over all of them.
 
 import { barElement } from "./colourbar.js";
 import { columnTitle, parseContent } from "./content.js";
@@ -28,7 +28,7 @@ export class CaseBoard {
     app.on("colours", () => this.paint());
   }
 
-  /** The slides of the case of the one on the screen, by their places in the list. */
+  /** The slides of the same case as the slide on the screen, by their places in the list. */
   get members() {
     const { slides } = this.app.index;
     const name = slides[this.app.number] ? caseOf(slides[this.app.number]) : "";
@@ -66,7 +66,7 @@ export class CaseBoard {
     }
   }
 
-  /** A slide with the column that has the score on the screen, if it has it. */
+  /** A slide with the column of the score on the screen, if it has that score. */
   async load(number, { score, title, bag, name }) {
     const slide = await this.app.data.describe(number);
     const layer = slide.layers.findIndex((other) => other.type === "scores" && other.score === score && other.title === title && other.bag === bag);
@@ -95,7 +95,7 @@ export class CaseBoard {
     cell.pane.mount();
   }
 
-  /** Colour all slides by what is chosen for the view, on the scale of all of them together. */
+  /** Colour all slides as chosen for the view, on one scale for all of them. */
   paint() {
     const { app } = this;
     const cells = (this.cells ?? []).filter(({ view, pane }) => view && pane?.isOpen);
@@ -108,7 +108,7 @@ export class CaseBoard {
     }
     const { table, index } = cells[0].view;
     if (this.pooled?.cells !== this.cells) {
-      const about = { ...table.about, count: all.length, spread: [] }; // how even attention is was measured of a slide
+      const about = { ...table.about, count: all.length, spread: [] }; // evenness of attention was measured per slide
       this.pooled = { cells: this.cells, view: new ScoreView({ about, patches: table.patches }, index, new Column(all), null, "the case") };
     }
     const pane = { views: [this.pooled.view], content: app.active.content };

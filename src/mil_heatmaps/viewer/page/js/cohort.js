@@ -1,4 +1,4 @@
-// The list of slides: a work list. Searched, sorted by any column of the process list, drawn only where it is seen.
+// The list of slides: a work list. Searched, sorted by any column of the process list; only visible rows are drawn.
 
 import { byId, kept, make } from "./dom.js";
 import { isWrong, parseFilter } from "./filter.js";
@@ -22,7 +22,7 @@ const ORDERS = [
   ["verdict", "by faithfulness"],
 ];
 const CLASS_TAIL = 4; // classes differ at their beginnings as well
-const TAIL = 12; // letters at the end of a name that are always shown: the slides of a case differ there
+const TAIL = 12; // letters at the end of a name that are always shown: slides of a case differ there
 
 export class Cohort {
   constructor(app) {
@@ -60,7 +60,7 @@ export class Cohort {
     this.begin();
   }
 
-  /** Take the list over from the index: at the start, and when a run has gone on. */
+  /** Take the list from the index: at the start, and when a run has made progress. */
   begin() {
     const { index } = this.app;
     this.slides = index.slides;
@@ -79,7 +79,7 @@ export class Cohort {
     this.arrange();
   }
 
-  /** Columns of the process list that the page does not show under a name of its own. */
+  /** Columns of the process list that the page does not already show under another name. */
   get ownColumns() {
     return this.app.index.columns.filter((column) => !TOLD.has(column) && !/^(Pred|p)_\d+$/.test(column));
   }
@@ -105,7 +105,7 @@ export class Cohort {
     return ROW_PX + LINE_PX * this.columns.length + (this.app.index.slides[0]?.answers ? 2 * LINE_PX : 0);
   }
 
-  /** Search and sort again; the slide on the screen stays in sight. */
+  /** Search and sort again; the slide on the screen stays visible in the list. */
   arrange() {
     const matches = parseFilter(this.search.value, this.app.index.columns);
     this.rows = this.slides.map((_, number) => number).filter((number) => matches(this.slides[number], this.textOf(number)));
@@ -146,7 +146,7 @@ export class Cohort {
     });
   }
 
-  /** Only the rows in sight are on the page; rows that leave it are used for those that come. */
+  /** Only visible rows are on the page; rows that scroll out are reused for those that scroll in. */
   draw() {
     if (this.box.hidden) return;
     const { rowPx } = this;
@@ -175,7 +175,7 @@ export class Cohort {
       row.item.remove();
     }
     this.pool = this.pool.filter((row) => row.number !== null);
-    // In the order of the list, for keys and screen readers; only what is out of place is moved.
+    // In the order of the list, for keys and screen readers; only rows out of place are moved.
     this.pool.sort((a, b) => a.place - b.place).forEach((row, i) => {
       if (this.space.children[i] !== row.item) this.space.insertBefore(row.item, this.space.children[i] ?? null);
     });
@@ -239,7 +239,7 @@ export class Cohort {
   }
 }
 
-/** A text whose end is always shown: its middle gives way. */
+/** A text whose end is always shown: the middle is shortened. */
 function cut(text, className, most = TAIL) {
   if (text.length <= 6) return make("span", { className, title: text, text });
   const tail = Math.min(most, Math.floor(text.length / 2));
@@ -281,7 +281,7 @@ function linesOf(slide, columns) {
   ].filter(Boolean);
 }
 
-/** Numbers as numbers, texts as people order them, blanks last. */
+/** Numbers in numeric order, texts in natural order, blanks last. */
 function compare(a, b) {
   const blank = (value) => value === "" || value === null;
   if (blank(a) || blank(b)) return Number(blank(a)) - Number(blank(b));

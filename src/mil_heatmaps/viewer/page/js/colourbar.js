@@ -23,14 +23,14 @@ const UNITS = { percentile: "percentile", share: "share of attention", score: "s
 
 const AT = [0, 0.25, 0.5, 0.75, 1];
 
-/** What speaks against the scores of a pane belonging to the slide. */
+/** Reasons why the scores of a pane may not belong to the slide. */
 function notesOf(app, pane) {
   const parsed = parseContent(pane.content);
   const at = parsed.kind === "difference" ? [parsed.a, parsed.b] : [parsed];
   return [...new Set(at.flatMap(({ layer }) => app.layers[layer]?.notes ?? []))];
 }
 
-/** Ticks that do not touch: those at odd places go where all would not fit. `widthOf` measures a text. */
+/** Ticks that do not touch: all, else the ends and the middle, else the ends. `widthOf` measures a text. */
 export function fitting(ticks, key, width, widthOf) {
   const fits = (some) => some.every((tick, i) => {
     const next = some[i + 1];
@@ -44,7 +44,7 @@ export function fitting(ticks, key, width, widthOf) {
   return choices.find(fits) ?? shown.slice(0, 1);
 }
 
-/** Everything a bar says, as text and numbers; the page, the saved picture and the tests read it from here. */
+/** Everything a bar says, as text and numbers; the page, the saved picture and the tests use it. */
 export function legendOf(app, pane) {
   const { view } = app;
   const title = contentTitle(pane.content, app.layers);
@@ -93,7 +93,7 @@ export function legendOf(app, pane) {
   const spread = about.spread[score.index];
   if (spread) hints.push(spread.even ? `≈ NEARLY EVEN: ${spread.words}` : spread.words);
   const inBar = (share) => Math.min(1, Math.max(0, (share - view.low) / Math.max(view.high - view.low, 1e-9)));
-  // Clusters are named by their numbers: a square each, of those that are on the slide.
+  // Clusters are named by their numbers: one square for each cluster on the slide.
   const named = about.kind === "cluster" && scale.unit === "score";
   const swatches = named ? [...new Set(sorted)].map((value) => {
     const share = (value - scale.low) / (scale.high - scale.low);
@@ -130,7 +130,7 @@ export function drawBar(context, app, pane, x, y, width, height, hidden) {
   }
 }
 
-const PANEL_PX = 236; // the narrowest that the bar gets
+const PANEL_PX = 236; // smallest width of the bar
 let measuring;
 
 function textWidth(text) {

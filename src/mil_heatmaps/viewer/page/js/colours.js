@@ -1,5 +1,5 @@
 // Colour tables: 65536 steps of the scale to RGBA, with threshold and range built in, so that recolouring a raster is
-// one lookup a pixel.
+// one look-up per pixel.
 
 /** @param {{name: string, diverging: boolean, table: string}} palette with base64 RGB rows */
 export function decodePalette(palette) {

@@ -31,7 +31,7 @@ export function exists(text, layers) {
   }
 }
 
-/** What tells a file's scores from those of the others on the page: title, run, model and checkpoint, where they differ. */
+/** What tells a file's scores from those of the other files: title, run, model and checkpoint where they differ. */
 export function sourceTitle(layers, about) {
   const files = layers.filter((other, i) =>
     other.type === "scores" && layers.findIndex((first) => first.type === "scores" && first.file === other.file) === i);
@@ -68,12 +68,12 @@ export function contentTitle(text, layers) {
   }
 }
 
-/** Whether one score may be taken from another: of the same kind, so that the difference has a unit. */
+/** Whether one score may be subtracted from another: of the same kind, so that the difference has a unit. */
 export function comparable(layers, a, b) {
   return layers[a.layer].kind === layers[b.layer].kind && layers[a.layer].score === layers[b.layer].score;
 }
 
-/** Everything a pane can show, in groups for a menu. `base` is what differences are taken from. */
+/** Everything a pane can show, in groups for a menu. `base` is the content that others are subtracted from. */
 export function choices(layers, base) {
   const columns = [];
   const pictures = [];
@@ -105,7 +105,7 @@ function preferredColumn({ names, prediction }) {
   return Math.max(0, names.indexOf(prediction.classes[prediction.predicted]));
 }
 
-/** The same score and class as other models have it, one a source: what a comparison begins with. */
+/** The same score and class from other models, one per source: the start of a comparison. */
 export function counterparts(layers, { layer, column }) {
   const mine = layers[layer];
   const sources = [...new Set(layers.filter((other) => other.type === "scores").map((other) => other.source))];
@@ -122,7 +122,7 @@ export function counterparts(layers, { layer, column }) {
   });
 }
 
-/** What a further view shows: a difference that means something, else the next score not on the screen, else the slide. */
+/** What a further view shows: a meaningful difference, else the next score not on the screen, else the slide. */
 export function nextContent(layers, contents) {
   const columns = layers.flatMap((about, layer) =>
     about.type === "picture" ? [`p${layer}`] : about.names.map((_, column) => `${layer}.${column}`));
@@ -133,14 +133,14 @@ export function nextContent(layers, contents) {
   return [...differences, ...others, ...columns].find((content) => !contents.includes(content)) ?? "slide";
 }
 
-/** Contents of the panes for a slide: those asked for where they exist, else slide and heatmaps. */
+/** Contents of the panes for a slide: the requested ones where they exist, else slide and heatmaps. */
 export function panesFor(asked, layers) {
   const kept = asked.split(";").filter((text) => text && exists(text, layers));
   if (kept.length) return kept.slice(0, 4);
   const first = preferred(layers);
   if (layers.beside) return first === "slide" ? ["slide", "beside"] : ["slide", first, "beside"];
   if (first === "slide") return ["slide"];
-  // Scores of several models come one a pane, and so do pictures.
+  // Scores of several models are shown one per pane, and so are pictures.
   const pictures = layers.map((_, layer) => `p${layer}`).filter((text) => text !== first && exists(text, layers));
   const scores = parseContent(first).kind === "scores" ? counterparts(layers, parseContent(first)) : [];
   return ["slide", first, ...[...scores, ...pictures].slice(0, 1)];

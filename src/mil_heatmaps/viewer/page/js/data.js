@@ -1,5 +1,5 @@
 // Where slides, tiles and scores come from: the local server, or the file itself when the page was exported. Addresses
-// are relative to the page's, whatever a gateway puts in front of them.
+// are relative to the page's, whatever prefix a gateway adds.
 
 export function openData() {
   const embedded = document.getElementById("embedded");
@@ -11,7 +11,7 @@ const LOCKED = "The viewer was restarted and does not know this browser. Open th
 
 const KEPT_ALIVE = 60_000; // bytes that a browser sends even when the page is being closed
 
-/** Fetch an address; errors are sentences. `signal` aborts it. */
+/** Fetch an address; errors are sentences for the reader. `signal` aborts it. */
 export async function ask(url, as = "json", options = {}) {
   let answer;
   try {
@@ -45,7 +45,7 @@ class ServerData {
     return ask(`api/changes/${slide}.json`);
   }
 
-  /** Read or, with a value, write what a reader leaves. */
+  /** Read the notes of a reader or, with a value, write them. */
   notes(place, value) {
     const body = JSON.stringify(value);
     const options = value === undefined ? {} : {
@@ -72,7 +72,7 @@ class ServerData {
     return `${this.base}/slides/${slide}/thumbnail`;
   }
 
-  /** A part of a slide as a small picture. @param {number[]} box x, y, width, height in level-0 pixels */
+  /** A part of a slide as a small image. @param {number[]} box x, y, width, height in level-0 pixels */
   box(slide, box) {
     return `${this.base}/slides/${slide}/boxes/${box.join("/")}`;
   }
@@ -97,7 +97,7 @@ class ServerData {
     return new Float32Array(await this.scores(slide, layer, `columns/${column}`, stamp));
   }
 
-  /** How alike the patches of a layer are to a patch: {slide, layer, patch}. */
+  /** How similar the patches of a layer are to one patch: {slide, layer, patch}. */
   aboutLike(slide, layer, like) {
     return ask(`api/like/${slide}/${layer}/${like.slide}/${like.layer}/${like.patch}.json`);
   }

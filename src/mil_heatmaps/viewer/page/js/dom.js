@@ -1,4 +1,4 @@
-// Small helpers for building the page. Text always goes in as text: a slide name with markup stays a name.
+// Small helpers for building the page. Text is always inserted as text: a slide name with markup stays a name.
 
 /** @param {string} tag @param {object} attributes `text`, `on*` handlers, or attributes @param {...Node|string} children */
 export function make(tag, attributes = {}, ...children) {
@@ -18,7 +18,7 @@ export const byId = (id) => document.getElementById(id);
 
 let toastTimer;
 
-/** Say something for a moment. */
+/** Show a message for a moment. */
 export function toast(text) {
   const box = byId("toast");
   box.textContent = text;
@@ -29,16 +29,16 @@ export function toast(text) {
 
 export const grouped = (number) => Math.round(number).toLocaleString("en").replaceAll(",", "\u202f");
 
-/** Call a function of share.js, which is fetched when it is first needed. */
+/** Call a function of share.js, which is fetched at first use. */
 export const share = async (name, ...given) => (await import("./share.js"))[name](...given);
 
-/** Read or, with a value, write what the browser keeps for its user; private windows keep nothing. */
+/** Read what the browser stores for its user or, with a value, write it; private windows store nothing. */
 export function kept(key, value) {
   try {
     if (value === undefined) return localStorage.getItem(key);
     localStorage.setItem(key, value);
   } catch {
-    // Then it lasts as long as the page.
+    // Then the value lasts as long as the page.
   }
   return null;
 }

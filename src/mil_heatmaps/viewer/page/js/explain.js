@@ -1,4 +1,4 @@
-// How faithful the map on the screen is: verdict, deletion and insertion curve, and what is left without its top patches.
+// How faithful the map on the screen is: verdict, deletion and insertion curve, and the prediction without top patches.
 
 import { byId, make } from "./dom.js";
 import { probability } from "./normalize.js";
@@ -27,14 +27,14 @@ export class Explain {
     app.on("colours", () => this.update());
   }
 
-  /** What was measured of a layer: [the slide's measurement, the map's]. */
+  /** The measurements of a layer: [of the slide, of the map]. */
   measuredOf(about) {
     const all = this.app.slide.faithfulness?.[about.file];
     const map = about.type === "scores" && all?.maps[about.score];
     return map ? [ladderOf(all, map), map] : null;
   }
 
-  /** The active map's measurement, where its column is the one that was measured. */
+  /** The active map's measurement, where its column was measured. */
   get shown() {
     const score = this.app.activeView;
     const measured = score && this.measuredOf(score.table.about);
@@ -44,7 +44,7 @@ export class Explain {
     return names.length > 1 && target && names.includes(target) && score.name !== target ? [...measured, target] : [...measured, null];
   }
 
-  /** The patches taken away from a pane: the highest of its map, as the measurement took them. */
+  /** The patches removed from a pane: the highest of its map, as in the measurement. */
   goneFrom(pane) {
     const { gone } = this.app.view;
     if (!gone || pane?.views?.length !== 1 || parseContent(pane.content).kind !== "scores") return null;
@@ -53,7 +53,7 @@ export class Explain {
     return ranking.subarray(0, removedAt(measured?.[0], gone, ranking.length));
   }
 
-  /** The patches of the chosen evidence set: the most relevant ones that suffice for it. */
+  /** The patches of the chosen evidence set: the most relevant ones that suffice. */
   evidenceFrom(pane) {
     const measured = pane?.views?.length === 1 && this.measuredOf(pane.views[0].table.about);
     const set = measured && measured[1].evidence?.[this.evidence.value];
@@ -152,7 +152,7 @@ export class Explain {
 
 const signed = (values) => values.flatMap((value) => [value, -value]);
 
-/** The slide's measurement with a map's own points and random orders, where it scores other patches than the others. */
+/** The slide's measurement, with the map's own points and random orders where it scores other patches. */
 function ladderOf(all, map) {
   return map.removed ? { ...all, removed: map.removed, fractions: map.fractions, random: map.random } : all;
 }
@@ -161,7 +161,7 @@ function nearestStep(fractions, share) {
   return fractions.reduce((best, value, i) => (Math.abs(value - share) < Math.abs(fractions[best] - share) ? i : best), 0);
 }
 
-/** How many patches are taken away: those of the nearest step that was measured, else the share itself. */
+/** How many patches are removed: those of the nearest measured step, else the share itself. */
 export function removedAt(all, share, count) {
   return all?.removed?.length ? all.removed[nearestStep(all.fractions, share)] : Math.floor(share * count + 0.5);
 }

@@ -1,4 +1,4 @@
-// What is typed above the list of slides: words, and conditions on fields.
+// The filter above the list of slides: words, and conditions on fields.
 //   tumour pred:lesion p>0.9 wrong site:2 status:failed -disagree "two words" seconds<30
 
 const TERM = /(-?)(?:([\p{L}_][\p{L}\p{N}_.-]*)\s*(<=|>=|=|<|>|:)\s*)?(?:"([^"]*)"|(\S+))/gu;
@@ -27,7 +27,7 @@ const FIELDS = {
   notes: (slide) => slide.notices,
 };
 
-/** The field of a name, case and blanks aside: the list's own columns too. */
+/** The field of this name, ignoring case and blanks; also finds the list's own columns. */
 function fieldOf(name, columns) {
   const plain = name.trim().toLowerCase();
   if (FIELDS[plain]) return FIELDS[plain];
@@ -35,7 +35,7 @@ function fieldOf(name, columns) {
   return column === undefined ? null : (slide) => slide.cells[column] ?? "";
 }
 
-/** @returns {function(object, string): boolean} of a slide and its text in small letters */
+/** @returns {function(object, string): boolean} takes a slide and its text in lower case */
 export function parseFilter(text, columns = []) {
   const tests = [];
   for (const [whole, minus, name, by, quoted, word] of text.matchAll(TERM)) {

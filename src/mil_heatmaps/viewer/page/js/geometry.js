@@ -1,4 +1,4 @@
-// Marks as numbers: what lies inside of them, how long and large they are, and how a map does within. Pure functions.
+// Geometry of marks: what lies inside them, their length and area, and the scores of a map within them. Pure functions.
 
 import { lowerBound, upperBound } from "./normalize.js";
 
@@ -30,7 +30,7 @@ export function contains(rings, x, y) {
   return inside;
 }
 
-/** Area in square pixels; holes count against it. */
+/** Area in square pixels; holes are subtracted. */
 export function areaOf(geometry) {
   const ring = (points) => Math.abs(points.reduce((sum, [x, y], i) => {
     const [nextX, nextY] = points[(i + 1) % points.length];
@@ -46,7 +46,7 @@ export function lengthOf(points) {
 
 const digits = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
-/** A length or area in µm or mm; without a pixel size in pixels, and it says so. */
+/** A length or area in µm or mm; without a pixel size in pixels, and the text says so. */
 export function lengthText(px, mpp) {
   if (!mpp) return `${digits(px)} px (pixel size unknown)`;
   const um = px * mpp;
@@ -60,9 +60,9 @@ export function areaText(px, mpp) {
 }
 
 /**
- * How a map does within outlines: patches count as inside by their centre.
+ * How a map performs within outlines: patches count as inside by their centre.
  * @returns {{inside: number, count: number, auroc: number?, enrichment: number?}} `auroc`: of the scores, for inside
- *   against outside, ties half; `enrichment`: share of the highest tenth that is inside, over the share of all
+ * against outside, ties half; `enrichment`: share of the highest tenth that is inside, over the share of all patches
  */
 export function statistics(rings, { xs, ys, width, height }, { values, sorted }) {
   const { length } = sorted;
@@ -77,7 +77,7 @@ export function statistics(rings, { xs, ys, width, height }, { values, sorted })
   out.auroc = (ranks - (inside * (inside + 1)) / 2) / (inside * (length - inside));
   const top = Math.max(1, Math.round(length / 10));
   const limit = sorted[length - top];
-  // Of those that are as high as the last of the tenth, each counts for the part that has room in it.
+  // Patches that tie with the last of the highest tenth each count for the fraction that still fits.
   const above = length - upperBound(sorted, limit);
   const alike = upperBound(sorted, limit) - lowerBound(sorted, limit);
   const part = (top - above) / alike;

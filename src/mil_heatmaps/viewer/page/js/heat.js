@@ -1,9 +1,9 @@
 /* global OpenSeadragon */
 // The coloured layer of one pane: a canvas over the slide, painted from patch scores at the screen's own pixels.
 //
-// Painting for the screen instead of in tiles keeps every patch sharp at every zoom, and nothing is larger than the
+// Painting for the screen instead of in tiles keeps every patch sharp at every zoom, and no canvas is larger than the
 // pane. One frame is: patches -> raster of values (when the place or the scores change) -> colours (when those change)
-// -> canvas. While the view moves and a raster is expensive, the last one is moved along and painted again at rest.
+// -> canvas. While the view moves and a raster is expensive, the last raster is moved along; it is repainted at rest.
 
 import { difference, rasterise, smooth } from "./raster.js";
 import { paint } from "./colours.js";
@@ -47,7 +47,7 @@ export class HeatCanvas {
     this.draw();
   }
 
-  /** Where the slide lies on a canvas of `ratio` pixels a screen pixel: pixels a level-0 pixel, centre, rotation. */
+  /** Where the slide lies on a canvas, `ratio` pixels per screen pixel: pixels per level-0 pixel, centre, rotation. */
   geometry(ratio = OpenSeadragon.pixelDensityRatio) {
     const { viewport, container } = this.viewer;
     const width = Math.round(container.clientWidth * ratio);
@@ -93,7 +93,7 @@ export class HeatCanvas {
     this.scratch.getContext("2d").putImageData(this.image, 0, 0);
   }
 
-  /** The colours for another view than the screen's, on a canvas of their own. */
+  /** The colours for a view other than the screen's, on a separate canvas. */
   paintFor(view) {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [view.width, view.height];
@@ -115,7 +115,7 @@ export class HeatCanvas {
     return Math.abs(now.x - then.x) + Math.abs(now.y - then.y) + Math.abs(now.width - then.width) > 1e-9 * now.width;
   }
 
-  /** The raster that covers the view: on the screen's pixel grid, cut to where the patches are; null if none is seen. */
+  /** The raster that covers the view: on the screen's pixel grid, cropped to the patches; null if none is visible. */
   placeOf(view) {
     const coarse = this.coarseness(view.scale);
     const scale = view.scale / coarse;
@@ -142,7 +142,7 @@ export class HeatCanvas {
     };
   }
 
-  /** Smoothed maps of large patches are made coarse and enlarged: they hold no detail that would need the pixels. */
+  /** Smoothed maps of large patches are computed coarsely and enlarged: they hold no detail that needs the pixels. */
   coarseness(scale) {
     if (!this.smooth) return 1;
     return Math.max(1, Math.floor((this.content[0].patches.width * scale) / FINEST_SMOOTH_PX));
@@ -189,7 +189,7 @@ export class HeatCanvas {
     if (this.clip) this.keepInside(context, view);
   }
 
-  /** Remove what lies outside the tissue. */
+  /** Clear the area outside the tissue. */
   keepInside(context, view) {
     placeOnSlide(context, view);
     context.globalCompositeOperation = "destination-in";
@@ -203,7 +203,7 @@ export class HeatCanvas {
   }
 }
 
-/** Let the context draw in level-0 pixels. */
+/** Set up the context to draw in level-0 pixels. */
 export function placeOnSlide(context, view) {
   context.setTransform(view.flip ? -1 : 1, 0, 0, 1, view.middleX, view.middleY);
   context.rotate(view.angle);

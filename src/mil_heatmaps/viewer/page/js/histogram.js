@@ -1,4 +1,4 @@
-// How many patches have which score, in the colours of the map, with handles for threshold and range on it.
+// Histogram of the scores, in the colours of the map, with handles for threshold and range.
 
 import { make } from "./dom.js";
 import { brief, lowerBound } from "./normalize.js";

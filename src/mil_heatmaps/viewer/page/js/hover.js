@@ -32,14 +32,14 @@ export class Hover {
     app.on("colours", () => this.tellChosen());
   }
 
-  /** The chosen patch in words: what the pointer's label says of one under it, for fingers, keys and screen readers. */
+  /** The chosen patch in words, as in the pointer's label: for touch, keys and screen readers. */
   tellChosen() {
     const { app } = this;
     const line = byId("chosen");
     const score = app.activeView;
     const { patch } = app.view;
     const known = score && patch !== null && patch >= 0 && patch < score.patches.count;
-    // There as long as there are scores: a line that appears later would move the slide.
+    // Shown as long as there are scores: a line that appears later would move the slide.
     line.hidden = !app.layers.some((about) => about.type === "scores");
     const words = known ? chosenWords(app, score, patch) : "No patch is chosen.";
     if (line.textContent !== words) line.textContent = words;

@@ -89,7 +89,7 @@ export function bindKeys(app, { strip, cohort, marks, presets, review, theme }) 
       return;
     }
     const arrows = event.key.startsWith("Arrow");
-    // Arrow keys belong to sliders and radio groups where one has the focus, and scroll lists.
+    // Arrow keys belong to focused sliders and radio groups, and scroll lists.
     if (arrows && target.closest("input, [role=slider], [role=radio], #cohort, #panel, #strip")) return;
     const act = byKey.get(event.key);
     if (!act || (event.key === "Enter" && target.closest("button, a, summary, [role=slider]"))) return;

@@ -1,5 +1,5 @@
-// More like this: the chosen patch becomes a concept, and every patch is coloured by how alike it is, on this slide and
-// on those that are opened later.
+// More like this: the chosen patch becomes a concept, and every patch is coloured by its similarity, on this slide and
+// on slides opened later.
 
 import { byId, make, toast } from "./dom.js";
 import { ScoreTable } from "./scores.js";
@@ -57,7 +57,7 @@ export class Like {
     if (base >= 0) this.add(base, false);
   }
 
-  /** Add the map to the slide's layers, in the place of an earlier one; `shown`: put it on the screen. */
+  /** Add the map to the slide's layers, in place of an earlier one; `shown`: put it on the screen. */
   async add(base, shown) {
     const { app, like } = this;
     const { generation } = app;

@@ -1,4 +1,4 @@
-// Lists of patches over the cohort, as a study of the run left them: phenotypes, and where else there is such a patch.
+// Lists of patches over the cohort, as a study of the run wrote them: phenotypes, and similar patches on other slides.
 
 import { byId, make, toast } from "./dom.js";
 import { pictures } from "./queue.js";
@@ -51,7 +51,7 @@ export class Lists {
     );
   }
 
-  /** Open the patch's slide, and go there. */
+  /** Open the patch's slide and move there. */
   async fly(patch) {
     const { app } = this;
     const [x, y, width, height] = patch.box;

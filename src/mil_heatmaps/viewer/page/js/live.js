@@ -1,4 +1,4 @@
-// A run that goes on: asks now and then whether there is more, and offers it. Nothing changes under the reader's hand.
+// A run in progress: checks from time to time for more results, and offers them. The page never changes unasked.
 
 import { byId, make } from "./dom.js";
 
@@ -43,7 +43,7 @@ export class Live {
     this.later();
   }
 
-  /** What the list has that the page does not show yet. */
+  /** What the list has that the page does not yet show. */
   async newList() {
     const { app } = this;
     const index = await app.data.index();

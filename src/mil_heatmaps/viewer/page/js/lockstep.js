@@ -1,6 +1,6 @@
 /* global OpenSeadragon */
-// Keeps panes on the same place, size and angle. The pane that a person last touched leads, the others follow at once;
-// a pane that follows never answers, so nothing can oscillate.
+// Keeps panes at the same place, scale and angle. The pane that a person last touched leads, the others follow at once;
+// a follower never moves the leader, so nothing can oscillate.
 
 export class Lockstep {
   constructor() {
@@ -50,7 +50,7 @@ export class Lockstep {
       && near(home.getCenter().y, bounds.getCenter().y) && Math.abs(viewport.getZoom(false) / viewport.getHomeZoom() - 1) < 2e-3;
   }
 
-  /** Whether every pane knows its size. */
+  /** Whether every pane knows its own size. */
   get isMeasured() {
     return this.panes.every((pane) => !pane.isOpen || (
       Math.abs(pane.viewer.viewport.getContainerSize().x - pane.viewer.container.clientWidth) < 1
@@ -72,7 +72,7 @@ export class Lockstep {
         this.follow(pane);
         continue;
       }
-      // Zoom counts in widths of the pane: a pane one pixel narrower needs as much more for the same scale.
+      // Zoom is in widths of the pane: for the same scale, a narrower pane needs proportionally more.
       to.zoomTo((zoom * leader.width) / pane.width, null, true);
       to.setRotation(angle, true);
       to.panTo(center, true);
@@ -81,7 +81,7 @@ export class Lockstep {
     for (const listener of this.listeners) listener();
   }
 
-  /** Bring a pane to the leader's place where one of them shows the slide beside. */
+  /** Move a pane to the leader's place where one of the two shows the slide beside. */
   follow(pane) {
     const place = this.placeOf(this.leader, true);
     const there = pane.frame ? pane.frame.there(place) : place;
@@ -94,7 +94,7 @@ export class Lockstep {
     pane.viewer.forceRedraw();
   }
 
-  /** Go to a place: centre in level-0 pixels, screen pixels a level-0 pixel. */
+  /** Move to a place: centre in level-0 pixels, screen pixels per level-0 pixel. */
   goTo({ x, y, scale, angle }, immediately = false) {
     this.leader = this.main ?? this.leader;
     const { leader } = this;
@@ -116,7 +116,7 @@ export class Lockstep {
     if (immediately) this.copy();
   }
 
-  /** A pane of the first slide: the leader if it shows that. */
+  /** A pane of the first slide: the leader if it shows that slide. */
   get main() {
     return this.leader && !this.leader.frame ? this.leader : this.panes.find((pane) => !pane.frame) ?? null;
   }

@@ -1,4 +1,4 @@
-// Begin: read the list of slides, build the page around it, open the first slide.
+// Start: read the list of slides, build the page around it, open the first slide.
 
 import { App } from "./app.js";
 import { CaseBoard } from "./caseboard.js";
@@ -79,7 +79,7 @@ function bindTop(app) {
   }
 }
 
-/** What explains a map is fetched where something was measured, or patches are taken away. */
+/** The explanation of a map is fetched where something was measured, or patches are removed. */
 function explainWhenNeeded(app) {
   let asked;
   const look = () => {
@@ -93,7 +93,7 @@ function explainWhenNeeded(app) {
   app.on("content", look);
 }
 
-/** Marks and review: fetched at first use, or at once where a folder for them was named. */
+/** Marks and review: fetched at first use, or at once where a folder for marks was named. */
 function later(app, cohort) {
   let marking;
   let reviewing;
@@ -132,7 +132,7 @@ async function begin() {
     }
     const presets = new Presets(app);
     const cohort = new Cohort(app);
-    // What not everybody needs comes when it is asked for.
+    // Parts that not everybody needs are fetched on demand.
     const { marks, review } = later(app, cohort);
     bindTop(app);
     bindSwipe(app, byId("panes"));

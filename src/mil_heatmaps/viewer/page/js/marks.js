@@ -18,8 +18,9 @@ export class MarksCanvas {
   }
 
   /**
-   * @param {{outline?: Path2D, region?: object, gone?: object, evidence?: object, sufficient?: Path2D}} shown what lies over
-   *   the colours; `sufficient`: outline of the evidence set that the run draws, `evidence`: patches of the one chosen here
+   * @param {{outline?: Path2D, region?: object, gone?: object, evidence?: object, sufficient?: Path2D}} shown lines
+   *   over the colours; `sufficient`: outline of the evidence set that the run draws, `evidence`: patches of the one
+   *   chosen here
    */
   show(shown) {
     this.shown = shown;
@@ -45,7 +46,7 @@ export class MarksCanvas {
     this.paint(context, view, OpenSeadragon.pixelDensityRatio);
   }
 
-  /** Draw on any context: the screen's, or that of a picture to save, `ratio` of its pixels a screen pixel. */
+  /** Draw on any context: the screen's, or that of a picture to save, with `ratio` of its pixels per screen pixel. */
   paint(context, view, ratio) {
     placeOnSlide(context, view);
     const pixel = ratio / view.scale / (this.frame?.scale ?? 1);

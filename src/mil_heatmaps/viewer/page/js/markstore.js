@@ -1,4 +1,4 @@
-// The marks of the slide on the screen: kept with the server where a folder was named, else only as long as the page.
+// The marks of the slide on the screen: stored by the server where a folder was named, else only as long as the page.
 
 import { toast } from "./dom.js";
 
@@ -23,7 +23,7 @@ export function featuresOf(text) {
   return features.map((feature) => ({ ...feature, id: feature.id ?? crypto.randomUUID(), properties: feature.properties ?? {} }));
 }
 
-/** The marks of one slide: `saved` as the file has them, under `stamp`; `trouble`: why others are not in it. */
+/** The marks of one slide: `saved` as the file has them, under `stamp`; `trouble`: why others are not saved. */
 class Sheet {
   constructor(number) {
     Object.assign(this, { number, features: [], past: [], stamp: undefined, trouble: "" });
@@ -55,13 +55,13 @@ export class MarkStore {
 
   load() {
     const sheet = new Sheet(this.app.number);
-    if (this.timer) this.save(); // of the slide before
+    if (this.timer) this.save(); // the marks of the previous slide
     this.sheet = sheet;
     this.changed();
     if (this.canWrite) this.inTurn(sheet, () => this.open(sheet));
   }
 
-  /** Reading and writing come one after the other. */
+  /** Reads and writes run one after the other. */
   inTurn(sheet, work) {
     this.saving = this.saving.then(work).then(() => {
       sheet.trouble = "";
@@ -76,7 +76,7 @@ export class MarkStore {
 
   async open(sheet) {
     const { features, stamp } = await this.read(sheet);
-    const drawn = sheet.features; // meanwhile
+    const drawn = sheet.features; // marks drawn meanwhile
     sheet.saved = features;
     sheet.features = drawn.length ? [...features, ...drawn] : features;
     sheet.stamp = stamp;
@@ -87,7 +87,7 @@ export class MarkStore {
     return { stamp, features: features.map((feature) => ({ ...feature, id: feature.id ?? crypto.randomUUID(), properties: feature.properties ?? {} })) };
   }
 
-  /** Take a new list of marks; the one before can be had again. */
+  /** Replace the marks; undo brings the previous ones back. */
   set(features) {
     const { sheet } = this;
     sheet.past = [...sheet.past.slice(-49), sheet.features];
@@ -107,7 +107,7 @@ export class MarkStore {
     this.timer = setTimeout(() => this.save(), SAVE_MS);
   }
 
-  /** Write what is on the screen, after whatever is being written. */
+  /** Write the marks on the screen, after any write in progress. */
   save() {
     clearTimeout(this.timer);
     this.timer = null;
@@ -115,7 +115,7 @@ export class MarkStore {
     return this.inTurn(sheet, () => this.write(sheet));
   }
 
-  /** Write marks over those of their stamp; what somebody else wrote meanwhile stays. */
+  /** Write marks over those with their stamp; marks that somebody else wrote meanwhile stay. */
   async write(sheet) {
     const { features, stamp } = sheet;
     try {
@@ -132,7 +132,7 @@ export class MarkStore {
   }
 }
 
-/** Marks of two who began from the same ones: what either added or changed, less what either took away. */
+/** Merge marks of two readers who began from the same: what either added or changed, without what either removed. */
 function merged(before, theirs, mine) {
   const by = (features) => new Map(features.map((feature) => [feature.id, feature]));
   const [old, their, own] = [by(before), by(theirs), by(mine)];

@@ -1,5 +1,5 @@
-// Scores of one column put on the scale 0 to 1 that colours need. The same rules, and the same words, as the
-// program's src/mil_heatmaps/scores/normalize.py; a test compares the two number by number.
+// Scores of one column mapped to the scale 0 to 1 that colours need. The same rules, and the same words, as
+// src/mil_heatmaps/scores/normalize.py; a test compares the two number by number.
 
 import { grouped } from "./dom.js";
 
@@ -39,7 +39,7 @@ export function upperBound(sorted, x) {
   return low;
 }
 
-/** The finite values in rising order; NaN and infinities count nowhere. */
+/** The finite values in ascending order; NaN and infinities are left out. */
 export function sortedFinite(values) {
   let count = 0;
   const kept = new Float32Array(values.length);
@@ -60,7 +60,7 @@ export function percentileOf(sorted, value) {
   return ((lowerBound(sorted, value) + 1 + upperBound(sorted, value)) / 2 / sorted.length) * 100;
 }
 
-/** Percentile of a value among other scores than its own: (below + not above + whether it occurs) / 2N * 100. */
+/** Percentile of a value among other scores: (below + not above + whether it occurs) / 2N * 100. */
 export function referencePercentile(sorted, value) {
   const below = lowerBound(sorted, value);
   const notAbove = upperBound(sorted, value);
@@ -68,7 +68,7 @@ export function referencePercentile(sorted, value) {
 }
 
 /**
- * The way from raw scores to [0, 1] and back.
+ * The map from raw scores to [0, 1] and back.
  * @param {Float32Array} sorted finite scores, rising
  * @param {{method: string, kind: string, center: [number, string]?, low: number, high: number, reference: Float32Array?,
  *   ends: [number?, number?], fixed: [number, number]?}} choice
@@ -88,12 +88,12 @@ export function makeScale(sorted, choice) {
   return ends[0] < ends[1] ? between(scale, ...ends, choice) : scale;
 }
 
-/** Ranks and ranges that were taken within a part of the slide say so. */
+/** Say so in the label when ranks and ranges come from a part of the slide. */
 function ofPart(scale, part) {
   return part ? { ...scale, label: scale.label.replace("the slide", part) } : scale;
 }
 
-/** The range of scores with a middle: one end alone gives the other. */
+/** The range of scores with a middle: one end determines the other. */
 function around(middle, low, high) {
   if (low !== null && high !== null) return [low, high];
   const half = Math.abs((low ?? high) - middle);
@@ -102,7 +102,7 @@ function around(middle, low, high) {
 
 const middleWords = ([value, name]) => `, centred at ${name ? `${name} (${brief(value)})` : brief(value)}`;
 
-/** A scale with other ends, in its own unit. */
+/** A scale with other ends, in the scale's unit. */
 function between(scale, low, high, { method, center }) {
   if (scale.unit === "score") {
     const words = method === "none" ? "as given, clipped" : "fixed range, clipped";
@@ -133,7 +133,7 @@ function usualScale(sorted, choice) {
     case "percentile_ref": {
       const { reference } = choice;
       if (!reference?.length) return ranked(sorted, percentileOf, "percentile within the slide");
-      // In float32 throughout, as the program stores such percentiles: a colour on the edge is then the same one.
+      // In float32 throughout, as the program stores such percentiles: a score on the edge then gets the same colour.
       return {
         ...ranked(reference, referencePercentile, `percentile among the slide's ${grouped(reference.length)} coarse patches`),
         forward: (raw) => Math.fround(Math.fround(referencePercentile(reference, raw)) / 100),
@@ -147,7 +147,7 @@ function usualScale(sorted, choice) {
       if (Number.isFinite(choice.low) && Number.isFinite(choice.high) && choice.low < choice.high) {
         return linear(choice.low, choice.high, "score", `fixed range, clipped: ${brief(choice.low)} to ${brief(choice.high)}`);
       }
-      break; // half-typed numbers: the slide's own range until they make sense
+      break; // half-typed numbers: use the slide's own range until they are valid
     case "robust": {
       const low = quantile(sorted, 0.01);
       const high = quantile(sorted, 0.99);
@@ -201,7 +201,7 @@ function softmaxScale(sorted, areShares) {
   if (!areShares) for (const value of sorted) sum += Math.exp(value - top);
   const toUnit = areShares ? (raw) => raw : (raw) => Math.exp(raw - top) / sum;
   const most = toUnit(top);
-  // Equal shares are neither hot nor cold: they belong in the middle of the bar.
+  // Equal shares are neither high nor low: they belong in the middle of the bar.
   const flat = sorted.length > 1 && sorted[0] === top;
   const high = (flat ? 2 * most : most) || 1;
   return {
@@ -215,7 +215,7 @@ function softmaxScale(sorted, areShares) {
   };
 }
 
-/** Four significant digits, without a tail of zeros. */
+/** Four significant digits, without trailing zeros. */
 export function brief(number, digits = 4) {
   if (!Number.isFinite(number)) return "–";
   if (number === 0) return "0";
@@ -224,14 +224,14 @@ export function brief(number, digits = 4) {
   return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replaceAll("-", "−");
 }
 
-/** A probability in percent; one that is nearly certain is not called certain (the figure's words). */
+/** A probability in percent; one close to 1 is not shown as 100 % (the figure's words). */
 export function probability(share) {
   if (share >= 0.9995) return "> 99.9%";
   if (share < 0.0005) return "< 0.1%";
   return `${(100 * share).toFixed(1)}%`;
 }
 
-/** Numbers beside each other with as many digits as tell them apart: `least` of the largest, and two of the step. */
+/** Adjacent numbers with enough digits to tell them apart: `least` for the largest, and two for the step. */
 export function steps(numbers, least = 3) {
   const finite = numbers.filter(Number.isFinite);
   const gaps = finite.slice(1).map((number, i) => Math.abs(number - finite[i])).filter((gap) => gap > 0);

@@ -6,8 +6,8 @@ import { HeatCanvas } from "./heat.js";
 import { MarksCanvas } from "./marks.js";
 import { tileSource } from "./tilesource.js";
 
-// OpenSeadragon adds an inline style sheet unless it finds its mark, and the page's policy refuses inline styles. An
-// element of no language carries the mark.
+// OpenSeadragon adds an inline style sheet unless it finds its marker, and the page's policy refuses inline styles. An
+// element of no namespace carries the marker.
 const mark = document.createElementNS("", "style");
 mark.setAttribute("data-openseadragon-mobile-css", "true");
 document.head.append(mark);
@@ -38,10 +38,10 @@ export class Pane {
     this.slideSize = [1, 1];
     this.content = "slide";
     this.picture = null;
-    this.frame = null; // how places of the first slide are found on the one this pane shows, when that is another
+    this.frame = null; // maps places of the first slide to this pane's slide, when that is another one
   }
 
-  /** OpenSeadragon measures its element, so the pane must be on the page first. */
+  /** OpenSeadragon measures its element, so the pane must be on the page before. */
   mount() {
     this.viewer = OpenSeadragon({
       element: this.stage,
@@ -82,7 +82,7 @@ export class Pane {
     this.viewer.canvas.setAttribute("role", "application");
   }
 
-  /** As the viewport counts it: the element may be wider already. */
+  /** The size as the viewport has it: the element may already be wider. */
   get width() {
     return this.viewer.viewport?.getContainerSize().x || this.viewer.container.clientWidth;
   }
@@ -98,7 +98,7 @@ export class Pane {
     this.heat?.destroy();
     this.marks?.destroy();
     return new Promise((resolve, reject) => {
-      this.giveUp = resolve; // a pane may be gone before its slide is there
+      this.giveUp = resolve; // a pane may be removed before its slide has arrived
       this.viewer.addOnceHandler("open", () => {
         this.viewer.world.getItemAt(0).setClip(new OpenSeadragon.Rect(0, 0, ...slide.size));
         resolve();
@@ -111,7 +111,7 @@ export class Pane {
     });
   }
 
-  /** Lay a picture over the slide, stretched to it; null takes it away. */
+  /** Lay a picture over the slide, stretched to it; null removes the picture. */
   showPicture(layer, urlOf, opacity) {
     if (this.picture && this.picture.layer === layer) {
       this.picture.item?.setOpacity(opacity);

@@ -1,11 +1,11 @@
-// How panes come by their colours: scores loaded, normalised, looked up, painted.
+// How panes get their colours: scores are loaded, normalised, looked up, painted.
 
 import { colourOf, lookupTable } from "./colours.js";
 import { exists, parseContent } from "./content.js";
 import { outlinePath } from "./marks.js";
 import { patchAt } from "./raster.js";
 
-/** Values without the patches that were taken away. */
+/** Values without the removed patches. */
 function without(values, gone) {
   if (!gone) return values;
   const left = values.slice();
@@ -19,7 +19,7 @@ export class PaneColours {
     this.lookups = new Map();
   }
 
-  /** Score views of a content: one, two for a difference, none for slides and pictures. */
+  /** Score views of a content: one for a score, two for a difference, none for slides and pictures. */
   async viewsOf(content) {
     const parsed = parseContent(content);
     const { tables, view } = this.app;
@@ -33,7 +33,7 @@ export class PaneColours {
     return { method: norm, center, low: fixedLow, high: fixedHigh };
   }
 
-  /** The chosen colormap; by itself, one with a middle for maps that have one. */
+  /** The chosen colormap; by default, a diverging one for maps with a middle. */
   paletteFor(pane) {
     const named = this.app.palettes.find((palette) => palette.name === this.app.view.cmap);
     const diverging = this.app.palettes.find((palette) => palette.diverging);
@@ -96,7 +96,7 @@ export class PaneColours {
     });
   }
 
-  /** The end of the colours of a difference, as a share of the scale: the one chosen, else the largest there is. */
+  /** The end of the colours of a difference, as a share of the scale: the chosen one, else the largest difference. */
   widest(pane) {
     return this.app.view.diff ?? this.largest(pane);
   }

@@ -1,4 +1,4 @@
-// The column of controls: what colours mean, and how they are made.
+// The column of controls: what the colours mean, and how they are computed.
 
 import { barElement } from "./colourbar.js";
 import { choices, columnTitle, contentTitle, parseContent, sourceTitle } from "./content.js";
@@ -101,7 +101,7 @@ export class Panel {
       if (key === "high") value = Math.max(value, app.view.low + 0.01);
       app.store.set({ [key]: Math.max(0, value) });
     });
-    // The label names the slider: an <output> inside of it would be what it names.
+    // The label names the slider: with an <output> inside, it would name that instead.
     const element = make("div", { className: "slider" }, make("label", { for: input.id, text: label }), output, input);
     output.setAttribute("for", input.id);
     element.show = () => {
@@ -136,7 +136,7 @@ export class Panel {
     return element;
   }
 
-  /** A fixed range begins as the slide's own robust one. */
+  /** A fixed range starts as the slide's own robust range. */
   chooseMethod(method) {
     const { app } = this;
     const sorted = app.activeView?.column.sorted;

@@ -1,5 +1,5 @@
 /* global OpenSeadragon */
-// What is on the screen as a picture of any width: slide and colours drawn again at that size, bars and words as shapes.
+// The screen as a picture of any width: slide and colours drawn again at that size, bars and words as shapes.
 
 import { fitting, legendOf } from "./colourbar.js";
 import { contentTitle, parseContent, sourceTitle } from "./content.js";
@@ -22,7 +22,7 @@ export function textWidth(words, size, weight = 400) {
   return measuring.measureText(words).width;
 }
 
-/** Words in lines that fit; a word that is too long is cut. */
+/** Words in lines that fit; a word that is too long is shortened. */
 export function wrap(words, size, width, weight = 400) {
   const lines = [""];
   for (const word of words.split(" ")) {
@@ -75,7 +75,7 @@ async function drawTiles(context, view, pyramid, stretch, urlOf) {
   await Promise.all(Array.from({ length: AT_ONCE }, work));
 }
 
-/** One pane as a canvas, `ratio` pixels a screen pixel. */
+/** One pane as a canvas, `ratio` pixels per screen pixel. */
 async function paneCanvas(app, pane, ratio) {
   const view = pane.heat.geometry(ratio);
   const canvas = document.createElement("canvas");
@@ -103,7 +103,7 @@ async function paneCanvas(app, pane, ratio) {
 
 /**
  * Everything of the picture as shapes in screen pixels.
- * @param {{ratio?: number}} options `ratio` pixels of the picture a screen pixel
+ * @param {{ratio?: number}} options `ratio` pixels of the picture per screen pixel
  * @returns {Promise<{width: number, height: number, items: object[]}>}
  */
 export async function compose(app, { ratio = OpenSeadragon.pixelDensityRatio } = {}) {
@@ -151,7 +151,7 @@ export async function compose(app, { ratio = OpenSeadragon.pixelDensityRatio } =
   return { width, height: Math.ceil(y), items };
 }
 
-/** Run, model, label and whatever speaks against the scores: a picture must say what it is of. */
+/** Run, model, label and any doubts about the scores: a picture must say what it shows. */
 function provenance(app) {
   const { layers } = app;
   const used = new Set(app.panes.flatMap((pane) => {
@@ -184,7 +184,7 @@ function drawScale(app, x, bottom, text, rect) {
   text(words, x + 20, bottom - 26, { size: 12 });
 }
 
-/** The words and the bar below a pane; returns how high they are. */
+/** Draw the words and the bar below a pane; return their height. */
 function legend(app, pane, { x, y, width, side }, text, rect) {
   const left = x + 10;
   const room = width - 20;
@@ -213,7 +213,7 @@ function legend(app, pane, { x, y, width, side }, text, rect) {
     const stops = 128;
     for (let i = 0; i < stops; i++) {
       const [r, g, b, out] = barColour(app, pane, about, (i + 0.5) / stops);
-      // Each reaches below the next, so that no seam shows; what lets through may not lie twice.
+      // Each step overlaps the next, so that no seam shows; translucent steps must not overlap.
       const wide = out ? bar / stops : Math.min(bar / stops + 1, bar - (i * bar) / stops);
       rect(left + (i * bar) / stops, y + down, wide, 12, { fill: `rgb(${r},${g},${b})`, opacity: out ? 0.12 : 1 });
     }
@@ -241,7 +241,7 @@ function barColour(app, pane, about, at) {
   return [...(range ? app.colours.ofShare(pane, share) : colourOf(app.colours.paletteFor(pane), at)), at >= about.hidden[0] && at < about.hidden[1]];
 }
 
-/** The picture as pixels, `ratio` a screen pixel. */
+/** The picture as pixels, `ratio` per screen pixel. */
 export function toCanvas({ width, height, items }, ratio) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.round(width * ratio);
@@ -276,7 +276,7 @@ export function toCanvas({ width, height, items }, ratio) {
 
 const escaped = (words) => String(words).replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
 
-/** The picture with its words and bars as shapes; only slide and colours are pixels inside. */
+/** The picture with words and bars as shapes; only slide and colours are embedded as pixels. */
 export function toSvg({ width, height, items }) {
   const anchors = { left: "start", center: "middle", right: "end" };
   const parts = items.map((item, i) => {

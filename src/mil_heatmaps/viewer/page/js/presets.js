@@ -86,7 +86,7 @@ export class Presets {
     this.fill();
   }
 
-  /** Colours as the run's own pictures have them. */
+  /** Colours as in the run's own pictures. */
   own() {
     const { defaults } = this.app.store;
     this.app.store.set(Object.fromEntries(COLOUR_KEYS.map((key) => [key, defaults[key]])));

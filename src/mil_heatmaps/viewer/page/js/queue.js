@@ -1,5 +1,5 @@
-// Small pictures wait their turn: at most two at a time, those asked for last first, none while the slide itself loads,
-// and what has left the screen is not fetched at all. A browser keeps six connections; the slide needs the others.
+// Small pictures wait their turn: at most two at a time, newest request first, none while the slide itself loads.
+// Pictures that have left the screen are not fetched. A browser keeps six connections; the slide needs the others.
 
 const AT_ONCE = 2;
 const REST_MS = 5000;
@@ -12,7 +12,7 @@ class PictureQueue {
     this.held = false;
   }
 
-  /** Show a picture in an <img> when its turn comes; whatever the image waited for before is given up. */
+  /** Show a picture in an <img> when its turn comes; the image's earlier request is dropped. */
   load(image, url, { held = true } = {}) {
     this.drop(image);
     if (!url || url.startsWith("data:")) {
@@ -23,7 +23,7 @@ class PictureQueue {
     this.next();
   }
 
-  /** Give a picture up: it has left the screen. */
+  /** Drop a picture that has left the screen. */
   drop(image) {
     this.waiting = this.waiting.filter((item) => item.image !== image);
     for (const item of this.running) if (item.image === image) item.stop.abort();
@@ -35,7 +35,7 @@ class PictureQueue {
     image.classList.remove("broken");
   }
 
-  /** Let the slide go first, until `release` or a few seconds have passed. What is under way is given up and asked again. */
+  /** Let the slide load first, until `release` or a few seconds have passed. Pictures being loaded are queued again. */
   hold() {
     this.held = true;
     clearTimeout(this.timer);
@@ -75,7 +75,7 @@ class PictureQueue {
         image.src = image.dataset.blob;
       }
     } catch (error) {
-      if (error instanceof TypeError) this.restUntil = Date.now() + REST_MS; // nobody answers
+      if (error instanceof TypeError) this.restUntil = Date.now() + REST_MS; // no server answers
       if (item.again && image.isConnected) this.waiting.unshift(item);
       else if (!item.stop.signal.aborted) image.classList.add("broken");
     } finally {

@@ -1,15 +1,15 @@
 // Patches to a raster of values. Pure functions on typed arrays: no canvas, no colours.
 //
-// Values are whole numbers 0..65535 (see quantise), so that sums over overlapping patches are exact in whatever order
-// they are added; a pixel's value is the mean of its patches, -1 where there is none. `_l0` are level-0 pixels.
+// Values are whole numbers 0..65535 (see quantise), so that sums over overlapping patches are exact in any order. A
+// pixel's value is the mean of its patches, -1 where there is none. `_l0` are level-0 pixels.
 
 const SMALL_PX = 16; // patches up to this area are filled directly, larger ones by their corners
 
 /**
  * @param {{xs: Int32Array, ys: Int32Array, byTop: Uint32Array, width: number, height: number}} patches
- * @param {Int32Array} values one a patch, -1 for none
+ * @param {Int32Array} values one per patch, -1 for none
  * @param {{x: number, y: number, scale: number, width: number, height: number}} view corner in level-0 pixels, raster
- *   pixels a level-0 pixel, size of the raster
+ *   pixels per level-0 pixel, size of the raster
  * @returns {Int32Array} row by row
  */
 export function rasterise(patches, values, view) {
@@ -90,7 +90,7 @@ function integrate(sums, counts, width, height) {
   return out;
 }
 
-/** Places in `byTop` of the patches that can touch the rows from `top` to `bottom`. */
+/** Range of places in `byTop` of the patches that can touch the rows from `top` to `bottom`. */
 function rowsTouched(patches, top, bottom) {
   const { ys, byTop, height } = patches;
   const search = (limit) => {
@@ -116,7 +116,7 @@ export function orderByTop(ys) {
   return order;
 }
 
-/** Index of the patch under a level-0 point: of several, the one whose centre is nearest; -1 for none. */
+/** Index of the patch under a level-0 point: the one with the nearest centre if there are several; -1 for none. */
 export function patchAt(patches, x, y) {
   const [first, last] = rowsTouched(patches, y, y);
   let best = -1;
@@ -135,7 +135,7 @@ export function patchAt(patches, x, y) {
   return best;
 }
 
-/** Half of the difference of two rasters around the middle value; -1 unless both have one. */
+/** Half the difference of two rasters, around the middle value; -1 unless both have a value. */
 export function difference(a, b) {
   const out = new Int32Array(a.length);
   for (let i = 0; i < a.length; i++) out[i] = a[i] < 0 || b[i] < 0 ? -1 : (65536 + a[i] - b[i]) >> 1;
@@ -143,8 +143,8 @@ export function difference(a, b) {
 }
 
 /**
- * Mean over about a disc of `radius` pixels, of covered pixels only, so that borders neither fade nor spread.
- * Two box means in a row make a tent.
+ * Mean over roughly a disc of `radius` pixels, of covered pixels only, so that borders neither fade nor spread.
+ * Two box means in a row give a tent.
  */
 export function smooth(values, width, height, radius) {
   if (radius < 1) return values;
@@ -183,7 +183,7 @@ function boxAlongRows(field, width, height, radius) {
 }
 
 function boxAlongColumns(field, width, height, radius) {
-  // All columns advance together, row by row: memory is walked in its own order.
+  // All columns advance together, row by row: memory is read in order.
   const source = field.slice();
   const sum = new Float64Array(width);
   for (let y = 0; y < Math.min(radius, height); y++) for (let x = 0; x < width; x++) sum[x] += source[y * width + x];

@@ -1,4 +1,4 @@
-// A reader study: a verdict on every slide's map, by keys, in an order of the reader's own, with the time it took.
+// A reader study: a verdict on every slide's map, by keys, in a random order for each reader, with the time taken.
 
 import { byId, kept, make, toast } from "./dom.js";
 import { formatView, parseView } from "./state.js";
@@ -14,7 +14,7 @@ export class Review {
     app.reviewing = this;
     this.cohort = cohort;
     this.rows = {};
-    this.spent = new Map(); // milliseconds a slide was looked at since its last verdict
+    this.spent = new Map(); // milliseconds that a slide was viewed since its last verdict
     this.reader = make("input", { type: "text", placeholder: "Reader", "aria-label": "Reader", maxlength: "40" });
     this.reader.value = kept(READER_KEY) ?? "";
     this.start = make("button", { type: "button", className: "plain", text: "Begin", onclick: () => this.begin() });
@@ -38,7 +38,7 @@ export class Review {
     document.addEventListener("visibilitychange", () => this.count());
   }
 
-  /** Count the time until now to the slide on the screen; a page that nobody sees is not read. */
+  /** Add the time until now to the slide on the screen; a hidden page does not count. */
   count() {
     const now = performance.now();
     if (this.at !== undefined && this.since !== null) this.spent.set(this.at, (this.spent.get(this.at) ?? 0) + now - this.since);
@@ -79,7 +79,7 @@ export class Review {
     this.cohort.arrange();
   }
 
-  /** A slide was opened: the one before is left. */
+  /** A slide was opened: stop the time of the previous one. */
   enter() {
     if (!this.name) return;
     this.leave();
@@ -97,7 +97,7 @@ export class Review {
     this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(VERDICTS[i][1] === verdict)));
   }
 
-  /** Note where the reader looks, when that changed. */
+  /** Record where the reader looks, when that changed. */
   step() {
     if (document.hidden || this.app.underWay || this.app.number !== this.at || this.playing) return;
     const { x, y, z, r } = this.app.placeNow();
@@ -115,7 +115,7 @@ export class Review {
     return this.keep();
   }
 
-  /** Send the steps since the last time; the viewer puts them after those it has. */
+  /** Send the steps since the last time; the viewer appends them to the earlier ones. */
   async keep() {
     const { at, steps } = this;
     this.kept = performance.now();
@@ -124,7 +124,7 @@ export class Review {
     await this.app.data.notes(`way/${at}/${encodeURIComponent(this.name)}`, { steps }).catch((error) => toast(error.message));
   }
 
-  /** Keep a verdict and go to the next slide that has none; without a verdict, keep the comment. */
+  /** Save a verdict and move to the next slide without one; without a verdict, save the comment. */
   async judge(verdict) {
     if (!this.name) {
       toast("Give the reader's name and begin");
@@ -168,7 +168,7 @@ export class Review {
     }
   }
 
-  /** Show again how a reader looked at this slide. */
+  /** Replay how a reader looked at this slide. */
   async replay() {
     const reader = this.reader.value.trim();
     const number = this.app.number;

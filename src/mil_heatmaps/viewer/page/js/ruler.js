@@ -4,7 +4,7 @@ import { byId } from "./dom.js";
 import { brief } from "./normalize.js";
 
 const LONGEST_PX = 160;
-const UM_AT_1X = 10; // by the usual convention a 40x scan has 0.25 µm a pixel
+const UM_AT_1X = 10; // by the usual convention a 40x scan has 0.25 µm per pixel
 
 /** A round length that fits: {px, text}. Without a pixel size the bar counts level-0 pixels. */
 export function scaleBar(scale, mpp, longest = LONGEST_PX) {
@@ -16,7 +16,7 @@ export function scaleBar(scale, mpp, longest = LONGEST_PX) {
   return { px: length / perPixel, text };
 }
 
-/** How large things look, in the words of a microscope; without a pixel size, in screen pixels a slide pixel. */
+/** The magnification in microscope terms; without a pixel size, in screen pixels per slide pixel. */
 export function magnification(scale, mpp) {
   return mpp === null ? `${brief(scale * 100, 3)} %` : `${brief((UM_AT_1X * scale) / mpp, 3)}×`;
 }

@@ -1,4 +1,4 @@
-// The scores of one file's layer, and what is derived from a column once: order, ranks, scale.
+// The scores of one file's layer, and what is derived once per column: order, ranks, scale.
 
 import { lowerBound, makeScale, percentileOf, quantise, sortedFinite, upperBound } from "./normalize.js";
 import { orderByTop } from "./raster.js";
@@ -14,7 +14,7 @@ export class ScoreTable {
     this.patches = null;
   }
 
-  /** @param {ScoreTable[]} tables all of the slide, to find what a fine map is ranked among */
+  /** @param {ScoreTable[]} tables all tables of the slide, to find what a fine map is ranked among */
   async load(column, tables, region = false) {
     const within = region && this.about.region ? await this.inside() : null;
     if (!this.patches) {
@@ -58,7 +58,7 @@ function patchesOf(coords, [width, height]) {
   return { count, xs, ys, width, height, byTop: orderByTop(ys), box: count ? box : [0, 0, 0, 0] };
 }
 
-/** One score a patch; with a region, those outside of it count nowhere, and `all` has them still. */
+/** One score per patch; with a region, patches outside it are left out, and `all` still has them. */
 export class Column {
   constructor(values, within) {
     this.all = values;
@@ -79,7 +79,7 @@ export class Column {
   }
 }
 
-/** A column with the layer it belongs to: what a pane shows. */
+/** A column with its layer: what a pane shows. */
 export class ScoreView {
   constructor(table, index, column, reference = null, part = null) {
     this.part = part;
@@ -94,12 +94,12 @@ export class ScoreView {
     return norm === "auto" ? this.table.about.usual : norm;
   }
 
-  /** Whether the score's middle, mostly zero, has the middle of the colours. */
+  /** Whether the score's middle, usually zero, has the middle colour. */
   hasMiddle({ norm, center }) {
     return this.middle !== null && center && ["minmax", "robust", "none"].includes(this.method(norm));
   }
 
-  /** The score in the middle of a map for and against, and what it is: [value, name]; null for other scores. */
+  /** The middle score of a map for and against, and its name: [value, name]; null for other scores. */
   get middle() {
     return this.table.about.centers[this.index];
   }
@@ -112,7 +112,7 @@ export class ScoreView {
     return this.table.about.names[this.index];
   }
 
-  /** Scale and quantised values for a choice of normalisation; the last few choices are kept. */
+  /** Scale and quantised values for a choice of normalisation; the most recent choices are cached. */
   scaled(choice) {
     const signed = this.middle !== null && choice.center;
     const method = this.method(choice.method);
@@ -128,7 +128,7 @@ export class ScoreView {
     return cache.get(key);
   }
 
-  /** What the pointer's label says of a patch. */
+  /** What the pointer's label says about a patch. */
   describe(patch) {
     const { values, sorted, all } = this.column;
     const value = values[patch];

@@ -4,7 +4,7 @@
 
 import { byId, make, toast } from "./dom.js";
 
-const MOST_PX = 16000; // of a side: beyond it browsers give blank canvases
+const MOST_PX = 16000; // per side: beyond it browsers give blank canvases
 
 export function fileName(app, ending) {
   return `${app.slide.name.replace(/[^\w.-]+/g, "_")}${ending}`;
@@ -65,7 +65,7 @@ export function pictureDialog(app) {
   dialog.showModal();
 }
 
-/** The view's rectangle in level-0 pixels as QuPath reads it: turned with the view, cut to the slide when it is not. */
+/** The view's rectangle in level-0 pixels as QuPath reads it: rotated with the view, cropped if unrotated. */
 export function regionGeoJson(app) {
   const place = app.lockstep.place();
   const leader = app.lockstep.main;

@@ -1,4 +1,4 @@
-// The whole view as one flat object, kept in the address after '#': sending the address sends the view.
+// The whole view as one flat object, stored in the address after '#': sending the address sends the view.
 
 export const MODES = ["side", "overlay", "swipe"];
 
@@ -8,22 +8,22 @@ export const DEFAULTS = Object.freeze({
   panes: "", // contents of the panes, separated by ';' (see content.js)
   x: null, // centre, level-0 pixels
   y: null,
-  z: null, // screen pixels a level-0 pixel
+  z: null, // screen pixels per level-0 pixel
   r: 0, // rotation, degrees
-  swipe: 50, // place of the divider, percent
+  swipe: 50, // position of the divider, percent
   cmap: "auto",
-  norm: "auto", // as the kind of score asks for
+  norm: "auto", // depends on the kind of score
   fixedLow: null,
   fixedHigh: null,
   center: true,
   low: 0, // ends of the colours, shares of the scale
   high: 1,
   threshold: 0,
-  cold: false, // threshold hides the hot side
+  cold: false, // the threshold hides the high side
   opacity: 0.6,
   picture: 1, // opacity of a picture that is laid over the slide: it holds the slide already
   diff: null, // end of the colours of a difference, share of the scale; null: the largest on this slide
-  region: true, // only the part that the run's pictures show, where they show a part
+  region: true, // only the part that the run's pictures show, if they show a part
   gone: 0, // share of the patches that is greyed out, highest first
   marks: true,
   smooth: false,
@@ -34,7 +34,7 @@ export const DEFAULTS = Object.freeze({
 
 const KEYS = Object.keys(DEFAULTS);
 
-/** Read a view from an address; what is missing or wrong keeps its default. */
+/** Read a view from an address; missing or wrong values keep their default. */
 export function parseView(hash, defaults = DEFAULTS) {
   const view = { ...defaults };
   for (const [key, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
@@ -52,7 +52,7 @@ export function parseView(hash, defaults = DEFAULTS) {
   return view;
 }
 
-/** Write a view as an address; what has its default is left out. */
+/** Write a view as an address; defaults are left out. */
 export function formatView(view, defaults = DEFAULTS) {
   const parts = new URLSearchParams();
   for (const key of KEYS) {
@@ -65,7 +65,7 @@ export function formatView(view, defaults = DEFAULTS) {
   return `#${parts}`;
 }
 
-/** Holds the view and tells who asked of every change. */
+/** Holds the view and tells listeners of every change. */
 export class Store {
   constructor(view, defaults) {
     this.view = view;

@@ -1,4 +1,4 @@
-// The patches that matter most and least: pictures in a row, a click flies there.
+// The patches that matter most and least: pictures in a row; a click moves there.
 
 import { byId, grouped, make, toast } from "./dom.js";
 import { brief, steps } from "./normalize.js";
@@ -6,7 +6,7 @@ import { pictures } from "./queue.js";
 
 export const EACH = 12;
 
-/** Scores in four digits, or in as many as tell neighbours apart, as far as there is room. */
+/** Scores in four digits, or as many as tell neighbours apart, if there is room. */
 function apart(values) {
   const plain = values.map((value) => brief(value));
   const same = values.some((value, i) => i && value !== values[i - 1] && plain[i] === plain[i - 1]);
@@ -37,7 +37,7 @@ export class Strip {
   clear() {
     this.shown = null;
     this.forget();
-    // Shown before there is anything in it: a place that appears later would move the slide.
+    // Shown while still empty: a strip that appears later would move the slide.
     this.box.hidden = !this.app.layers.some((about) => about.type === "scores");
     this.box.replaceChildren();
   }
@@ -79,7 +79,7 @@ export class Strip {
   card(patch, rank, words) {
     const { app } = this;
     const score = app.activeView;
-    const text = `Rank ${rank}, score ${words}, patch ${patch}`; // holds what is seen
+    const text = `Rank ${rank}, score ${words}, patch ${patch}`; // includes the visible text
     const url = app.data.patch(app.number, score.table.number, patch);
     const image = url ? make("img", { alt: "", width: "64", height: "64" }) : make("span", { className: "no-picture" });
     if (url) {
@@ -92,7 +92,7 @@ export class Strip {
     );
   }
 
-  /** Go to the next patch by rank; from none, to the first. */
+  /** Move to the next patch by rank; to the first if none is chosen. */
   step(by) {
     const { app } = this;
     const ranking = app.activeView?.column.ranking;

@@ -5,7 +5,7 @@
 /**
  * @param {{size: number[], levels: {size: number[], tile: number[], tiles: number[], downsample: number[]}[]}} pyramid
  *   coarsest level first; level-0 size
- * @param {number[]} stretch size whose shape the pyramid takes on: that of the slide, for a picture laid over it
+ * @param {number[]} stretch size whose shape the pyramid takes: that of the slide, for a picture laid over it
  * @param {function(number, number, number): string} urlOf level, column, row
  */
 export function tileSource(pyramid, stretch, urlOf) {
