@@ -16,7 +16,7 @@ install: $(STAMP)
 # A stamp names its extras: .installed-demo-viewer holds '.[demo,viewer]'.
 $(VENV)/.installed-%: pyproject.toml constraints.txt package-lock.json hatch_build.py
 	@echo "installing into $(VENV): $(SIZE)"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(subst -,$(comma),$*)]'
 	@touch $@
 

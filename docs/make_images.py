@@ -32,6 +32,8 @@ CONFIG = ROOT / "heatmaps" / "configs" / "config_demo.yaml"
 MOST_BYTES = 300_000
 DPI = 110
 INK, GREY = "#191c21", "#6e747d"
+SIGNED = "BrBG_r"
+"""The program's own colours of scores for (brown) and against (blue-green) a class."""
 
 
 def main() -> None:
@@ -55,6 +57,7 @@ def main() -> None:
         scores_by_class(cohort)
         wrong_maps(cohort)
         attention_is_not_explanation()
+        viewer(Path(folder))
         two_models(Path(folder))
 
 
@@ -106,6 +109,15 @@ def main_figure(cohort: Cohort) -> None:
 def faithfulness(cohort: Cohort) -> None:
     """Shrink the curves of three maps that the run measured."""
     save_smaller(cohort.jobs["demo_02_svs"].paths.faithfulness_png, "faithfulness.jpg", 1500)
+
+
+def viewer(folder: Path) -> None:
+    """Photograph the viewer with the run."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    from viewer_image import photograph
+
+    photograph(folder / "raw_save_dir" / "demo", folder / "viewer.png")
+    save_smaller(folder / "viewer.png", "viewer.jpg", 1440)
 
 
 def two_models(folder: Path) -> None:
@@ -178,14 +190,14 @@ def scores_by_class(cohort: Cohort) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9.2, 2.75), layout="constrained")
     for axis, name in zip(axes, scores.names, strict=True):
         values = scores.values[:, scores.names.index(name)]
-        picture = heatmap(job, values, normalize="robust", center=0.0, cmap="coolwarm", alpha=0.6)
+        picture = heatmap(job, values, normalize="robust", center=0.0, cmap=SIGNED, alpha=0.6)
         show(axis, picture, f"score: class_contribution, class {name}")
-    bar(axes[1], "coolwarm", "speaks against or for the class", (-1, 1), ticks=([-1, 0, 1], ["against", "0", "for"]))
+    bar(axes[1], SIGNED, "speaks against or for the class", (-1, 1), ticks=([-1, 0, 1], ["against", "0", "for"]))
     save(figure, "scores_by_class.jpg")
 
 
 def wrong_maps(cohort: Cohort) -> None:
-    """Draw one slide as it should be, and with five mistakes that readers make."""
+    """Draw one slide as it should be, and with what readers take for a mistake, or what is one."""
     import numpy as np
     from matplotlib import pyplot as plt
 
@@ -196,7 +208,9 @@ def wrong_maps(cohort: Cohort) -> None:
     size, step = scores.grid.size_l0, scores.grid.step_l0
     moved = PatchGrid(scores.grid.coords_l0 + 900, size, step)
     small = PatchGrid(scores.grid.coords_l0, (size[0] // 2, size[1] // 2), step)
+    away = PatchGrid(scores.grid.coords_l0 + 20_000, size, step)
     lifted = scores.attention - scores.attention.min() + 1
+    part = {"top_left": (2560, 1024), "bot_right": (5120, 3072), "downsample": 6}
     ways: dict[str, dict[str, Any]] = {
         "as it should be": {},
         "one colour: all scores are equal": {"values": np.ones_like(scores.attention)},
@@ -204,10 +218,13 @@ def wrong_maps(cohort: Cohort) -> None:
         "gaps: patch size half of the true one": {"grid": small},
         "all red: normalize: none, scores above 1": {"values": lifted, "normalize": "none"},
         "nearly all blue: normalize: softmax": {"normalize": "softmax"},
+        "blank: no patch lies on the tissue": {"grid": away},
+        "blocky: a patch is a square (a part of the slide)": part,
+        "the same part with smooth: bilinear": {**part, "smooth": "bilinear"},
     }
-    figure, axes = plt.subplots(2, 3, figsize=(9.6, 4.1), layout="constrained")
+    figure, axes = plt.subplots(3, 3, figsize=(9.6, 6.3), layout="constrained")
     for axis, (title, options) in zip(axes.flat, ways.items(), strict=True):
-        show(axis, heatmap(job, options.pop("values", None), downsample=14, **options), title)
+        show(axis, heatmap(job, options.pop("values", None), **{"downsample": 14, **options}), title)
     save(figure, "wrong_maps.jpg")
 
 
@@ -226,15 +243,15 @@ def attention_is_not_explanation() -> None:
     shown = np.array([order.index(value) for value in kind])
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.0), layout="constrained")
     for axis, values, title, cmap in (
-        (axes[0], shown, "known: for (green), against (brown), distracting (yellow)",
-         ListedColormap(["#e9e9e9", "#2a9d8f", "#9c6644", "#e9c46a"])),
+        (axes[0], shown, "known: for (brown), against (blue-green), distracting (yellow)",
+         ListedColormap(["#e9e9e9", "#9c6644", "#2a9d8f", "#e9c46a"])),
         (axes[1], asked["attention"].values[:, 0], "attention: finds the distracting patches", "viridis"),
-        (axes[2], asked["leave_one_out"].values[:, 0], "leave_one_out: finds both", "BrBG"),
+        (axes[2], asked["leave_one_out"].values[:, 0], "leave_one_out: finds both", SIGNED),
     ):  # fmt: skip
         most = np.abs(values).max()
-        limits = {"vmin": -most, "vmax": most} if cmap == "BrBG" else {}
+        limits = {"vmin": -most, "vmax": most} if cmap == SIGNED else {}
         axis.imshow(values.reshape(planted.ROWS, planted.COLUMNS), cmap=cmap, **limits)
-        axis.set_title(title, fontsize=8.5)
+        axis.set_title(title, fontsize=8)
         axis.set_axis_off()
     save(figure, "attention_is_not_explanation.jpg")
 

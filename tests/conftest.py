@@ -1,6 +1,8 @@
 """Tiny slides every test may use, and the folder of real and golden data where there is one."""
 
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,14 @@ def pytest_configure() -> None:
         from mil_heatmaps.machine import cores_each
 
         torch.set_num_threads(cores_each(processes))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_are_asked_for() -> Iterator[None]:
+    """Start no workers because this machine is busy, which makes slides slow: tests that need workers ask for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mil_heatmaps.execution.run_slides.WORTH_WORKERS_S", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session")

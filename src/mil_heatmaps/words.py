@@ -21,12 +21,20 @@ _LONG = 7
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 slide``, ``2 slides``; `plural` is for nouns that take more than an s."""
+    """Return a number with its noun; `plural` is for nouns that take more than an s.
+
+    >>> counted(1, "slide"), counted(2, "patch", "patches")
+    ('1 slide', '2 patches')
+    """
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def first_of(names: Sequence[object], most: int) -> str:
-    """Return the first `most` names and how many more there are: ``a, b, c and 4 more``."""
+    """Return the first `most` names and how many more there are.
+
+    >>> first_of(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
 
@@ -104,7 +112,11 @@ def did_you_mean(name: str, choices: Iterable[str], before: str = "", after: str
 
 
 def duration(seconds: float) -> str:
-    """``75`` as ``1 min 15 s``: two units at most."""
+    """Return a time in two units at most.
+
+    >>> duration(75), duration(7380)
+    ('1 min 15 s', '2 h 3 min')
+    """
     total = round(seconds)
     if total < 1:
         return f"{seconds:.1f} s"
@@ -191,7 +203,11 @@ def numbers_apart(values: Sequence[float], digits: int = 4) -> list[str]:
 
 
 def percentage(probability: float) -> str:
-    """Return a probability as a percentage; one that is nearly certain is not called certain."""
+    """Return a probability as a percentage; one that is nearly certain is not called certain.
+
+    >>> percentage(0.5), percentage(0.99999)
+    ('50.0%', '> 99.9%')
+    """
     if probability >= 0.9995:
         return "> 99.9%"
     return "< 0.1%" if probability < 0.0005 else f"{probability:.1%}"

@@ -117,7 +117,7 @@ def test_an_index_that_does_not_agree_with_its_files_is_refused(model: MILModel,
         load_checkpoint(tmp_path)
     for wrong in ({}, {"weight_map": []}, {"weight_map": {"a": 1}}, [], {"weight_map": {}}):
         index.write_text(json.dumps(wrong))
-        with pytest.raises(CheckpointError, match="is no index of weights: it needs a weight_map"):
+        with pytest.raises(CheckpointError, match="is not an index of weights: it needs a weight_map"):
             load_checkpoint(tmp_path)
     index.write_text("[" * 100_000)
     with pytest.raises(CheckpointError, match=r"index.json is not JSON that can be read"):
@@ -215,8 +215,8 @@ def _expanded(weight: torch.Tensor) -> torch.Tensor:
         (lambda weight: weight.to_sparse(), "is a sparse or nested tensor"),
         (lambda weight: weight.to(torch.complex64), "is complex64 numbers"),
         (lambda weight: weight.int(), "is int32 numbers"),
-        (lambda weight: weight[0], "is no known model"),
-        (lambda weight: weight[0, 0], "is no known model"),
+        (lambda weight: weight[0], "is not a known model"),
+        (lambda weight: weight[0, 0], "is not a known model"),
     ],
 )
 def test_weights_that_are_no_plain_numbers_are_refused(change: Any, message: str, tmp_path: Path) -> None:

@@ -81,5 +81,5 @@ def test_a_file_that_is_not_whole_or_another_encoders_is_refused_by_name(tmp_pat
     for name, key in (("COBRA", "mamba_enc.layers.0.mamba.A_log"), ("Madeleine", "module.wsi_embedders.pre_attn.0.w")):
         with pytest.raises(CheckpointError, match=f"it is a {name}: .* model_arguments.slide_encoder"):
             known_slide_encoder(saved(tmp_path / f"{name}.pt", {key: torch.ones(4, 4)}), HEAD)
-    with pytest.raises(CheckpointError, match="is no slide encoder that keys tell"):
+    with pytest.raises(CheckpointError, match="is not a slide encoder that keys tell"):
         known_slide_encoder(saved(tmp_path / "d.pth", {"fc.weight": torch.ones(2, 24)}), HEAD)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mil_heatmaps.cli import doctor_checks, doctor_torchvision
+from mil_heatmaps.cli import doctor_checks
 from mil_heatmaps.cli.doctor import examine, main
 from mil_heatmaps.cli.doctor_checks import NEEDED, check_package, check_page, check_python, check_writable
+from mil_heatmaps.encoders import torchvision_version
 from tests.helpers.cohort import make_small_cohort, write_abmil
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,7 +136,7 @@ def test_pytest_collects_none_of_it_and_the_script_runs() -> None:
     ],
 )
 def test_the_torchvision_that_goes_with_a_torch_is_named(torch: str, line: str | None) -> None:
-    assert doctor_torchvision.install_line_for(torch) == line
+    assert torchvision_version.install_line_for(torch) == line
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_encoders_are_told_with_the_torchvision_that_keeps_torch(
     torchvision: str | None, timm: bool, verdict: str, fix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = {"torch": "2.13.0+cpu", "torchvision": torchvision}
-    monkeypatch.setattr(doctor_torchvision, "installed_version", versions.get)
+    monkeypatch.setattr(torchvision_version, "installed_version", versions.get)
     monkeypatch.setattr(doctor_checks.importlib.util, "find_spec", lambda name: object() if timm else None)
     check = doctor_checks.check_extra("encoders")
     assert (check.verdict, check.fix) == (verdict, fix)

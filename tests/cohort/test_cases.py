@@ -22,7 +22,7 @@ def test_the_case_of_a_tcga_slide_is_its_first_twelve_letters() -> None:
 def test_a_regular_expression_gives_its_first_group_or_all_it_finds() -> None:
     assert cases_told(["7_a", "7_b", "x"], None, r"^(\d+)_", ()) == {"7_a": "7", "7_b": "7", "x": ""}
     assert cases_told(["7_a"], None, r"^\d+_", ()) == {"7_a": "7_"}
-    with pytest.raises(ProcessListError, match="is no regular expression"):
+    with pytest.raises(ProcessListError, match="is not a regular expression"):
         cases_told(["a"], None, "(", ())
     with pytest.raises(ProcessListError, match="gives none of the 1 slides a case; slides look like a"):
         cases_told(["a"], None, "b", ())

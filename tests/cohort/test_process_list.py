@@ -215,7 +215,7 @@ def test_the_source_column_chooses_the_folder(tmp_path: Path, read: Reader) -> N
         ("slide_id\n", "has no rows below its header"),
         ("Slide_ID,label\na,b\n", "has no column slide_id; rename column 'Slide_ID'?"),
         ("slide_id,slide_id\na,b\n", "has two columns named 'slide_id'"),
-        ('slide_id\n"a', "is no CSV"),
+        ('slide_id\n"a', "is not a CSV"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_an_error_before_any_work(

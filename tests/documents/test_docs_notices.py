@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from mil_heatmaps.notices import UNCLASSIFIED
+from tests.helpers.source import nodes_of
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
@@ -13,14 +14,11 @@ ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 def codes_made() -> set[str]:
     """Return the code of every `Notice(...)` in the package; a code that is no plain text fails the test."""
     found = set()
-    for path in (ROOT / "src" / "mil_heatmaps").rglob("*.py"):
-        if path.name == "notices.py":
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Notice":
-                code = node.args[0]
-                assert isinstance(code, ast.Constant), f"{path.name}, line {node.lineno}: write the code as it is"
-                found.add(str(code.value))
+    for path, node in nodes_of(ast.Call):
+        if path.name != "notices.py" and isinstance(node.func, ast.Name) and node.func.id == "Notice":
+            code = node.args[0]
+            assert isinstance(code, ast.Constant), f"{path.name}, line {node.lineno}: write the code as it is"
+            found.add(str(code.value))
     return found
 
 

@@ -168,7 +168,7 @@ def rows_of(name: str, heading: str) -> set[str]:
 
 
 def test_the_reference_leaves_no_export_or_run_key_out() -> None:
-    assert set(ExportArguments.model_fields) <= rows_of("docs/reference/files.md", "Files of a run")
+    assert set(ExportArguments.model_fields) <= rows_of("docs/reference/files.md", "Exports")
     assert set(RunArguments.model_fields) <= rows_of("docs/reference/machine.md", "Workers, GPUs and memory")
 
 

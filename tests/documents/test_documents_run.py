@@ -1,4 +1,4 @@
-"""The commands and Python of tutorials and how-to pages run on the demo cohort, and print what the pages show.
+"""The commands and Python of tutorials, how-to pages and automation run on the demo cohort, and print what is shown.
 
 A page is run from top to bottom in one folder. Not run: blocks below `<!--- not run: reason -->`, blocks with paths of
 a reader's own data (`/data/…`), and commands that install or wait for a browser; test_documents.py parses those.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import json
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from mil_heatmaps.demo.cohort import make_cohort
 
@@ -26,8 +29,8 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(path.relative_to(ROOT).as_posix() for kind in ("tutorials", "how-to")
-               for path in (ROOT / "docs" / kind).glob("*.md"))  # fmt: skip
+PAGES = ["docs/automation.md", *sorted(path.relative_to(ROOT).as_posix() for kind in ("tutorials", "how-to")
+                                       for path in (ROOT / "docs" / kind).glob("*.md"))]  # fmt: skip
 RUN_WHOLE = ("docs/tutorials/first_heatmap.md", "docs/tutorials/cohort.md", "docs/tutorials/looking.md",
              "docs/tutorials/five_folds.md")  # fmt: skip
 """Pages of which blocks must run; of the others those run that can."""
@@ -45,23 +48,50 @@ LOOP = re.compile(r"for (\w+) in ([^;]+); do\n(.*?)\ndone", re.DOTALL)
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what a reader has after `make demo`: the templates, the cohort and the demo's run."""
-    place = tmp_path_factory.mktemp("checkout")
+    """A folder with what a reader has after `make demo`: the templates, the cohort and the demo's run.
+
+    It is made once for all test processes; each works in a copy of its own, in which large files are links.
+    """
+    mine = tmp_path_factory.mktemp("checkout")
+    made = tmp_path_factory.getbasetemp()
+    made = (made.parent if "PYTEST_XDIST_WORKER" in os.environ else made) / "after_make_demo"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            make_demo(mine)
+            shutil.copytree(mine, made, copy_function=link_or_copy)
+            return mine
+    shutil.copytree(made, mine, copy_function=link_or_copy, dirs_exist_ok=True)
+    return mine
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Link what is large, which nothing writes into, and copy the rest."""
+    (os.link if os.path.getsize(source) > 1_000_000 else shutil.copy2)(source, target)
+
+
+def make_demo(place: Path) -> None:
+    """Do what `make demo` does."""
     shutil.copytree(ROOT / "heatmaps" / "configs", place / "heatmaps" / "configs")
     shutil.copytree(ROOT / "presets", place / "presets")
     (place / "heatmaps" / "process_lists").mkdir()
     make_cohort(place / "heatmaps" / "demo", lambda words: None)
     with contextlib.chdir(place):
         run(["create_heatmaps.py", "--config", "config_demo.yaml"])
-    return place
 
 
 def run(words: list[str]) -> str:
     """Run a command of the project in this process; return what it prints. An exit code other than 0 fails."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        code = import_module(f"mil_heatmaps.cli.{words[0].removesuffix('.py')}").main(words[1:])
+        try:
+            code = import_module(f"mil_heatmaps.cli.{words[0].removesuffix('.py')}").main(words[1:])
+        except SystemExit as left:  # of --version; argparse leaves with 2
+            if left.code:
+                raise
+            code = 0
     assert code == 0, f"{shlex.join(words)} left with {code}\n{printed.getvalue()}"
+    if "--json" in words:
+        json.loads(printed.getvalue())
     return printed.getvalue()
 
 

@@ -20,8 +20,8 @@ from mil_heatmaps.cli.generate_heatmaps import main as generate_heatmaps
 from mil_heatmaps.cli.view_heatmap_sync import main as view_heatmap_sync
 from tests.helpers import bad_inputs as bad
 from tests.helpers.cohort import write_abmil
-from tests.helpers.places import ROOT
 from tests.helpers.slides import make_single_level
+from tests.helpers.source import nodes_of
 
 EMPTY = re.compile(r":\s*(?=$|[;,.)\]])|(?<!\w)\(\s*\)|, ,|: None\b|\bin ;|; ;|unexpected [A-Z]\w+", re.MULTILINE)
 """Nothing after a colon, in brackets, between commas; the word of Python for nothing."""
@@ -212,17 +212,16 @@ def test_no_message_quotes_the_bare_words_of_a_foreign_error() -> None:
     """An error of others may say nothing at all: `words.said_by` says its kind then."""
     own = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {"UnsafePickleError"}
     bare = []
-    for path in sorted((ROOT / "src" / "mil_heatmaps").rglob("*.py")):
-        for handler in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(handler, ast.ExceptHandler) or handler.name is None or handler.type is None:
-                continue
-            if {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} <= own:
-                continue
-            bare += [
-                f"{path.name}:{value.lineno}"
-                for raised in ast.walk(handler)
-                if isinstance(raised, ast.Raise) and raised.exc is not None
-                for value in ast.walk(raised.exc)
-                if isinstance(value, ast.FormattedValue) and ast.unparse(value.value) == handler.name
-            ]
+    for path, handler in nodes_of(ast.ExceptHandler):
+        if handler.name is None or handler.type is None:
+            continue
+        if {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} <= own:
+            continue
+        bare += [
+            f"{path.name}:{value.lineno}"
+            for raised in ast.walk(handler)
+            if isinstance(raised, ast.Raise) and raised.exc is not None
+            for value in ast.walk(raised.exc)
+            if isinstance(value, ast.FormattedValue) and ast.unparse(value.value) == handler.name
+        ]
     assert not bare

@@ -143,7 +143,7 @@ def test_another_reading_encoder_or_grid_is_encoded_anew(slide: Slide, encoder: 
 
 def test_a_file_of_others_is_not_overwritten(slide: Slide, encoder: ModuleEncoder, tmp_path: Path) -> None:
     (tmp_path / "tiny.h5").write_text("mine")
-    with pytest.raises(FeatureError, match="not of this program's making"):
+    with pytest.raises(FeatureError, match="was not written by this program"):
         extract_features(slide, GRID, encoder, tmp_path / "tiny.h5")
     assert (tmp_path / "tiny.h5").read_text() == "mine"
 

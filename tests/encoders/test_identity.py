@@ -212,7 +212,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget(*names: str) -> None:
-    """Have Python import these anew, as another process would."""
+    """Have Python import these again, as another process would."""
     for name in [name for name in sys.modules if name.split(".")[0] in names]:
         del sys.modules[name]
 

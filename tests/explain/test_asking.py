@@ -48,9 +48,9 @@ def test_six_scores_are_offered_where_there_is_a_prediction() -> None:
 
 def test_groups_that_are_drawn_anew_are_refused_by_name() -> None:
     drawn = DFTD(WIDTH, 16, total_instance=8, num_classes=2).eval()
-    with pytest.raises(ModelError, match="draws all its random groups anew"):
+    with pytest.raises(ModelError, match="draws all its random groups again"):
         drawn.explain(random_features(30, WIDTH), "leave_one_out")
-    with pytest.raises(ModelError, match="draws all its random groups anew"):
+    with pytest.raises(ModelError, match="draws all its random groups again"):
         drawn.faithfulness(random_features(30, WIDTH), ["attention_gate"])
 
 
@@ -122,7 +122,7 @@ def test_labels_are_explained_each_by_itself() -> None:
         ({"window": 5, "stride": 2}, "occlusion", "window 5 is no multiple of stride 2; choose a stride of 1, 5"),
         ({"baseline": "white"}, "integrated_gradients", "baseline must be zero, mean, or D numbers"),
         ({"baseline": [1.0, 2.0]}, "integrated_gradients", "the features are 12 wide: it must hold 12 numbers"),
-        ({"baseline": "nowhere.npy"}, "integrated_gradients", "cannot read the baseline nowhere.npy"),
+        ({"baseline": "nowhere.npy"}, "integrated_gradients", "nowhere.npy: does not exist"),
         ({}, "occlusion", "occlusion needs coordinates"),
         ({}, "leave_two_out", "has no score 'leave_two_out'; choose from"),
     ],
@@ -201,9 +201,9 @@ def test_a_baseline_of_ones_own(tmp_path: Path) -> None:
 
 def test_more_forwards_than_allowed_are_refused_with_the_number_and_the_time() -> None:
     x, model = random_features(24, WIDTH), transformer()
-    with pytest.raises(ModelError, match=r"leave_one_out needs 24 forwards here, more than max_forwards 10: about "):
+    with pytest.raises(ModelError, match=r"leave_one_out needs 24 forward passes .* max_forwards 10: about "):
         model.explain(x, "leave_one_out", settings={"max_forwards": 10})
-    with pytest.raises(ModelError, match=r"mask_regression needs 512 forwards.*at most 10 masks"):
+    with pytest.raises(ModelError, match=r"mask_regression needs 512 forward passes.*at most 10 masks"):
         model.explain(x, "mask_regression", settings={"max_forwards": 10})
     found = model.explain(
         x, ["single", "occlusion"], settings={"max_forwards": 10}, coords_l0=LATTICE, step_l0=256

@@ -18,13 +18,13 @@ from tests.helpers.mil_lab_checks import random_features
 @pytest.mark.parametrize(
     ("score", "passes", "words"),
     [
-        ("leave_one_out", 1, "exact, about one forward"),
-        ("mask_regression", 3, "exact, about 3 forwards"),
-        ("leave_one_out", None, "1,000 forwards, about 8 min"),
-        ("single", None, "1,000 forwards, of one patch each"),
-        ("mask_regression", None, "512 forwards, about 4 min"),
-        ("gradient_x_input", None, "1 forward and pass back, about 0.5 s"),
-        ("integrated_gradients", None, "32 to 992 forwards and passes back, about 16 s to 8 min"),
+        ("leave_one_out", 1, "exact, about one forward pass"),
+        ("mask_regression", 3, "exact, about 3 forward passes"),
+        ("leave_one_out", None, "1,000 forward passes, about 8 min"),
+        ("single", None, "1,000 forward passes, of one patch each"),
+        ("mask_regression", None, "512 forward passes, about 4 min"),
+        ("gradient_x_input", None, "1 forward and backward pass, about 0.5 s"),
+        ("integrated_gradients", None, "32 to 992 forward and backward passes, about 16 s to 8 min"),
     ],
 )
 def test_costs_in_words(score: str, passes: int | None, words: str) -> None:

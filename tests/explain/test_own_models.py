@@ -85,7 +85,7 @@ def test_a_gradient_whose_memory_is_measured_has_the_coords_of_the_patches_it_is
 
 
 def test_an_own_model_whose_forward_changes_is_refused() -> None:
-    with pytest.raises(ModelError, match="two forwards of Mean on the same patches differ by"):
+    with pytest.raises(ModelError, match="two forward passes of Mean on the same patches differ by"):
         CustomModel(Mean(noise=0.1), "Mean").explain(random_features(12, WIDTH), "leave_one_out")
 
 

@@ -180,7 +180,7 @@ def test_torchs_own_switch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_object_among_the_weights_is_an_error(tmp_path: Path) -> None:
     torch.save({"state_dict": {**WEIGHTS, "encoder.2.weight": Struct()}}, tmp_path / "m.pt")
-    with pytest.raises(CheckpointError, match=r"'encoder.2.weight' is no tensor but an object of .*Struct among"):
+    with pytest.raises(CheckpointError, match=r"'encoder.2.weight' is not a tensor but an object of .*Struct among"):
         load_checkpoint(tmp_path / "m.pt")
 
 

@@ -51,7 +51,7 @@ def _geometry(coordinates: str, kind: str = "Polygon") -> bytes:
         ("a.geojson", _geometry("[5]", "MultiPolygon"), "not a list of x, y"),
         ("a.geojson", b'{"type": "GeometryCollection", "geometries": 7}', "must be a list"),
         ("a.geojson", b'{"type": "FeatureCollection", "features": {"a": 1}}', "must be a list"),
-        ("a.geojson.gz", gzip.compress(b" " * (1 << 26)), "no text is squeezed like that"),
+        ("a.geojson.gz", gzip.compress(b" " * (1 << 26)), "text never compresses that far"),
         ("a.geojson.gz", b"\x1f\x8b\x08\x00" + b"\xff" * 30, "cannot read"),
         ("a.xml", XML.format(COORDINATE.format("1e999")).encode(), "not a number, or beyond"),
         ("a.xml", XML.format(COORDINATE.format("abc")).encode(), "a coordinate without X and Y"),
@@ -141,7 +141,7 @@ def test_shares_are_those_of_sums_over_every_pixel() -> None:
         ("s.csv", f"x,y,g\n{'1' * 400},2,3\n", "x and y must be numbers"),
         ("s.geojson", POINT.replace("X", "1" * 400), "no point has a position"),
         ("s.geojson", "[" * 100_000, "is not JSON that can be read"),
-        ("s.geojson", "5", "no GeoJSON of cells"),
+        ("s.geojson", "5", "not a GeoJSON of cells"),
     ],
 )
 def test_spots_that_are_none_are_told(tmp_path: Path, name: str, text: str, why: str) -> None:
@@ -162,11 +162,11 @@ def _sparse(shape: tuple[int, int], indices: list[int], ends: list[int]) -> Call
 @pytest.mark.parametrize(
     ("fill", "why"),
     [
-        (_sparse((3, 2), [10**8, 1], [0, 1, 2, 2]), "no h5ad as anndata writes it"),  # would be written to memory there
-        (_sparse((3, 2), [-(10**8), 1], [0, 1, 2, 2]), "no h5ad as anndata writes it"),
-        (_sparse((3, 2), [0, 1], [0, 10**9, 2, 2]), "no h5ad as anndata writes it"),
+        (_sparse((3, 2), [10**8, 1], [0, 1, 2, 2]), "not an h5ad as anndata writes it"),
+        (_sparse((3, 2), [-(10**8), 1], [0, 1, 2, 2]), "not an h5ad as anndata writes it"),
+        (_sparse((3, 2), [0, 1], [0, 10**9, 2, 2]), "not an h5ad as anndata writes it"),
         (_sparse((10**6, 10**6), [0], [0, 1]), "1,000,000 points and 1,000,000 columns"),
-        (lambda file: file.create_dataset("X", (10**6, 10**5), "f4", chunks=(999, 999)), "no measurement is squeezed"),
+        (lambda file: file.create_dataset("X", (10**6, 10**5), "f4", chunks=(999, 999)), "measurements never compress"),
         (lambda file: file.create_dataset("X", (3, 2), "f4", external=[("/etc/passwd", 0, 24)]), "another file"),
         (lambda file: file.__setitem__("X", np.ones((4, 2))), r"numbers of shape \(4, 2\)"),
     ],

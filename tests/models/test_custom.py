@@ -227,7 +227,7 @@ def test_patches_in_the_place_of_others_bring_their_own_coords() -> None:
 
 
 def test_scores_in_another_order_than_the_patches_are_refused() -> None:
-    with pytest.raises(ModelError, match="does not return scores in the order of the patches: 6 patches in turned"):
+    with pytest.raises(ModelError, match="does not return scores in the order of the patches: 6 patches in reverse"):
         infer(CustomModel(Sorted(), "Sorted"), features())
 
 

@@ -95,9 +95,9 @@ def test_every_misuse_has_its_sentence() -> None:
             model.on_slide(SlideInputs({**INPUTS.bags, "x5": narrow})):
         pass
     restless = SeveralInputsModel(Restless(), "lab:Restless")
-    with restless.on_slide(INPUTS), pytest.raises(ModelError, match=r"two forwards of lab:Restless .* differ"):
+    with restless.on_slide(INPUTS), pytest.raises(ModelError, match=r"two forward passes of lab:Restless .* differ"):
         restless.explain(INPUTS.bags["x20"], ["leave_one_out"], settings={"task": "regression"})
-    with restless.on_slide(INPUTS), pytest.raises(ModelError, match=r"two forwards of lab:Restless .* differ"):
+    with restless.on_slide(INPUTS), pytest.raises(ModelError, match=r"two forward passes of lab:Restless .* differ"):
         restless.effects(choose_outputs(np.zeros(1), ("score",), task="regression"))
 
 

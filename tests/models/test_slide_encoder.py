@@ -162,7 +162,7 @@ class Restless(nn.Module):
         (lambda x: x.mean(0)[:5], r"returned a vector of shape \(5,\), 5 numbers, but the head takes 16"),
         (lambda x: "vector", "returned a str: it must return a vector"),
         (lambda x: x[None, None], "returned a Tensor of shape .* must return a vector"),
-        (Restless(), "two forwards of lab:odd on the same patches differ"),
+        (Restless(), "two forward passes of lab:odd on the same patches differ"),
         (lambda x: x.mean(0) / 0, "NaN or infinite"),
         (lambda x: 1 / 0, "lab:odd failed on features of shape .* ZeroDivisionError"),
         (7, "lab:odd returned a int, which cannot be called"),
@@ -175,7 +175,7 @@ def test_what_is_wrong_with_an_encoder_is_one_sentence(encoder: Any, message: st
 
 def test_an_encoder_that_changes_between_calls_is_refused_without_any_explanation_too() -> None:
     model = SlideEncoderModel(Restless(), head(1, 16), "lab:odd")
-    with pytest.raises(ModelError, match="two forwards of lab:odd on the same patches differ"):
+    with pytest.raises(ModelError, match="two forward passes of lab:odd on the same patches differ"):
         model.explain(bag(), [])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import doctest
 import io
 import re
 import subprocess
@@ -16,7 +15,6 @@ from PIL import Image
 
 import mil_heatmaps
 from mil_heatmaps.errors import ConfigError, ScoreError
-from mil_heatmaps.notebook import scores as notebook_scores
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.scores.score_schema import write_scores
 from tests.helpers.cohort import make_small_cohort
@@ -117,12 +115,6 @@ def test_a_run_returns_its_table(tmp_path: Path) -> None:
     assert only.loc["s1", "status"] == "processed"
     with pytest.raises(ConfigError):
         mil_heatmaps.run({"exp_arguments": {}})
-
-
-def test_examples_in_docstrings_run() -> None:
-    found = doctest.testmod(notebook_scores)
-    assert found.attempted >= 6
-    assert found.failed == 0
 
 
 def test_importing_the_package_still_loads_nothing() -> None:

@@ -85,3 +85,14 @@ def test_one_oldest_python_is_named_everywhere() -> None:
     assert PROJECT["tool"]["mypy"]["python_version"] == oldest
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"Python (\d\.\d+) or later", readme)) == {oldest}
+
+
+def test_what_is_claimed_is_what_ci_tests() -> None:
+    """CI runs `make test` with one Python on Linux."""
+    assert PROJECT["project"]["classifiers"] == [
+        f"Programming Language :: Python :: {'.'.join(map(str, OLDEST_PYTHON))}",
+        "Operating System :: POSIX :: Linux",
+    ]
+    page = (ROOT / "docs" / "how-to" / "installation.md").read_text(encoding="utf-8")
+    told = page.partition("## Tested versions")[2].partition("\n## ")[0]
+    assert re.findall(r"(\w+) with Python (\d\.\d+)", told) == [("Linux", ".".join(map(str, OLDEST_PYTHON)))]

@@ -71,7 +71,7 @@ def test_the_end_of_a_comparison_without_pictures_claims_none(
 
 def test_a_folder_that_is_no_experiment_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--compare", str(tmp_path), str(tmp_path)]) == 2
-    assert "is no experiment" in capsys.readouterr().err
+    assert "is not an experiment" in capsys.readouterr().err
 
 
 def test_range_and_threshold_of_the_runs_hold_for_their_comparison(

@@ -176,7 +176,7 @@ def test_what_was_done_of_a_stopped_score_is_kept_and_the_end_is_the_same(
         )
         assert stopped.stopped
         assert any(words.startswith("leave_one_out ") and words.endswith(" left") for words in told)
-        assert any(words.startswith("leave_one_out takes 48 forwards, about ") for words in told)
+        assert any(words.startswith("leave_one_out takes 48 forward passes, about ") for words in told)
     assert list(job.paths.partial_scores.iterdir()) != []
     asked.clear()
     end = run_slide(job, runner.settings, stages, force={"attention"})
@@ -211,18 +211,18 @@ def test_costs_are_told_before_anything_begins(tmp_path: Path, capsys: pytest.Ca
     cohort = cohort_of(tmp_path, explanation_arguments={"scores": six})
     assert print_plan(Runner(load_config(cohort.write()), RunOptions(slides=("s1",)))) == 0
     said = capsys.readouterr().out
-    assert "leave_one_out: exact, about one forward\n" in said
+    assert "leave_one_out: exact, about one forward pass\n" in said
     write_transformer(cohort.checkpoint)
     print_plan(Runner(load_config(cohort.write()), RunOptions(slides=("s1",))))
     said = capsys.readouterr().out
-    assert "leave_one_out: 48 forwards, about " in said
-    assert "occlusion: 20 forwards, about " in said
-    assert "integrated_gradients: 32 to 992 forwards and passes back, about " in said
+    assert "leave_one_out: 48 forward passes, about " in said
+    assert "occlusion: 20 forward passes, about " in said
+    assert "integrated_gradients: 32 to 992 forward and backward passes, about " in said
     cohort.config["explanation_arguments"] = {"scores": ["leave_one_out", "single"], "max_forwards": 40}
     assert print_plan(Runner(load_config(cohort.write()), RunOptions(slides=("s1",)))) == 1
     said = capsys.readouterr().out
-    assert "would fail: leave_one_out needs 48 forwards here, more than max_forwards 40: about " in said
-    assert "single: 48 forwards" in said
+    assert "would fail: leave_one_out needs 48 forward passes here, more than max_forwards 40: about " in said
+    assert "single: 48 forward passes" in said
     assert not cohort.raw.exists()
 
 
@@ -231,8 +231,8 @@ def test_the_report_of_a_checkpoint_says_what_each_costs(tmp_path: Path) -> None
     write_transformer(tmp_path / "t.pt")
     exact, asked = (describe_checkpoint(tmp_path / name) for name in ("a.pt", "t.pt"))
     assert "leave_one_out: what the prediction loses without the patch (perturbation_drop); cost: exact" in exact
-    assert "(perturbation_keep); cost: 10,000 forwards" in asked
-    assert "cost: 512 forwards" in asked
+    assert "(perturbation_keep); cost: 10,000 forward passes" in asked
+    assert "cost: 512 forward passes" in asked
     write_abmil(tmp_path / "headless.pt", classes=0)
     assert "leave_one_out: the checkpoint has no classifier" in describe_checkpoint(tmp_path / "headless.pt")
 

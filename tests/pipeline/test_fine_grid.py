@@ -236,7 +236,7 @@ def test_the_figure_says_what_ranked_the_map_and_how_it_was_scored(
     words = figure_words(cohort, monkeypatch)
     assert "percentile among the slide's 48 coarse patches" in words
     assert "percentiles as given" not in words
-    assert "patches overlap by 50% (25% was asked), each patch scored by itself" in words
+    assert "patches overlap by 50% (25% was asked), each patch scored on its own" in words
 
 
 def test_the_figure_says_when_patches_were_scored_in_the_bags_place(

@@ -57,14 +57,14 @@ def _fill(cohort: SmallCohort) -> dict[str, str]:
     slide = cohort.slides / "s3.tif"
     told = {
         "passwd": "keeps its numbers in another file",
-        "absurd": "no measurement is squeezed like that",
-        "bomb": "no measurement is squeezed like that",
+        "absurd": "measurements never compress that far",
+        "bomb": "measurements never compress that far",
         "circle": "leads in a circle",
         "empty": "is an empty dataset",
         "pt": "would unpack to",
         "tile": "declares tiles of 65520 x 65520",
         "words": "s not a slide that can be read",
-        "mask": "no text is squeezed like that",
+        "mask": "text never compresses that far",
     }
     for name in told:
         shutil.copy(slide, cohort.slides / f"{name}.tif")

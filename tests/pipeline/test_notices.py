@@ -141,7 +141,7 @@ def test_many_notices_that_differ_in_numbers_are_one_line_of_the_summary() -> No
         "  note    s1: 1 of 99 patches are not coloured",
     ]
     assert _notes({**notes, "old": (Notice.read("words of before"),)}) == [
-        "  note    s0 and 29 more: 0 of 99 patches are not coloured (or the like, see the column notes)",
+        "  note    s0 and 29 more: 0 of 99 patches are not coloured (or similar; see the column notes)",
         "  note    old: words of before",
     ]
 

@@ -115,7 +115,7 @@ def test_the_scale_comes_from_the_two_sizes_and_another_shape_is_another_slide(t
     with pytest.raises(TissueError, match="not the shape of the slide"):
         read_qc_mask(tmp_path / "s_mask.png", SlideSpace((768, 1024)))
     Image.fromarray(np.full((48, 64), 200, np.uint8)).save(tmp_path / "t_mask.png")
-    with pytest.raises(TissueError, match="no mask of GrandQC"):
+    with pytest.raises(TissueError, match="not a mask of GrandQC"):
         read_qc_mask(tmp_path / "t_mask.png", SlideSpace(SIZE))
 
 

@@ -102,8 +102,8 @@ def test_a_dry_run_says_how_many_forwards_each_map_takes_and_runs_no_own_code(
     assert print_plan(Runner(load_config(cohort.write()))) == 0
     told = capsys.readouterr().out
     assert "slide_encoder" in told
-    assert re.search(r"occlusion: \d+ forwards\n", told)
-    assert "mask_regression: 512 forwards\n" in told
+    assert re.search(r"occlusion: \d+ forward passes\n", told)
+    assert "mask_regression: 512 forward passes\n" in told
     cohort.config["explanation_arguments"] = {"scores": ["leave_one_out"], "max_forwards": 10, "window": 4}
     assert print_plan(Runner(load_config(cohort.write()))) == 1
     assert "more than max_forwards 10; choose" in capsys.readouterr().out

@@ -197,7 +197,7 @@ def test_an_experiment_is_found_by_its_name_where_a_config_that_says_nothing_put
         (raw / name).mkdir(parents=True)
         (raw / name / file).touch()
     os.utime(raw / "flat", (1, 1))
-    Path("lung").mkdir()  # a folder of that name that is no experiment does not hide it
+    Path("lung").mkdir()  # a folder of that name that is not an experiment does not hide it
     assert find_experiment("lung") == find_experiment("lung", any_folder=True) == raw / "lung"
     with pytest.raises(ConfigError, match=f"no experiment in lnug or {raw}/lnug: .*in {raw} there is lung, flat$"):
         find_experiment("lnug")

@@ -76,5 +76,5 @@ def test_a_table_that_cannot_be_read_is_an_error_but_tells_nothing_to_a_run_at_w
     assert (outcomes["B"].status, outcomes["B"].numbers) == ("processed", (("predicted_risk", 2.5),))
     run.process_list.path.write_text(header + 'A,,"processed"x,,,,,,,\n')
     assert run.process_list.outcomes() == {}
-    with pytest.raises(ProcessListError, match="is no CSV"):
+    with pytest.raises(ProcessListError, match="is not a CSV"):
         run.process_list.read()

@@ -19,7 +19,7 @@ from tests.helpers.browser import MARKUP
 from tests.helpers.cohort import SmallCohort, make_small_cohort
 
 pytest.importorskip("jinja2")
-BAD = b"II*\0 this is no slide"
+BAD = b"II*\0 this is not a slide"
 SECTIONS: dict[str, dict[str, Any]] = {
     "report_arguments": {"patches": 2, "picture_px": 300},
     "run_arguments": {"workers": 1, "isolate": "never"},

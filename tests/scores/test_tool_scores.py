@@ -129,8 +129,8 @@ def _annotations(held: dict[str, Any]) -> None:
     ("change", "message"),
     [
         (_trimmed, "different size.*without trimming"),
-        (_no_number, "object 2, measurement 'tumour': 'high' is no number"),
-        (_point, "object 2 is no rectangle.*Point"),
+        (_no_number, "object 2, measurement 'tumour': 'high' is not a number"),
+        (_point, "object 2 is not a rectangle.*Point"),
         (_annotations, "no tiles, detections or cells among its 4 objects"),
         (lambda held: held.pop("features"), "neither GeoJSON with 'features'"),
     ],

@@ -167,7 +167,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(TissueError, match=r"tissue file not found: .*none\.geojson"):
         read_mask(tmp_path / "none.geojson")
     (tmp_path / "mask.png").write_bytes(b"x")
-    with pytest.raises(TissueError, match=r"mask\.png is no tissue file: expected \.geojson"):
+    with pytest.raises(TissueError, match=r"mask\.png is not a tissue file: expected \.geojson"):
         read_mask(tmp_path / "mask.png")
     (tmp_path / "x.geojson.gz").write_bytes(gzip.compress(b"{}")[:-4])
     with pytest.raises(TissueError, match=r"cannot read .*x\.geojson\.gz"):

@@ -94,7 +94,7 @@ def test_a_blind_reading_holds_back_label_prediction_and_what_tells_of_them(cata
     [
         ([[1, 0], [0, 1]], "3 x 3"),
         ([[1, 0, 0], [0, 1, 0], [1, 0, 1]], "last row"),
-        ([[1, 2, 0], [2, 4, 0], [0, 0, 1]], "turned round"),
+        ([[1, 2, 0], [2, 4, 0], [0, 0, 1]], "cannot be inverted"),
     ],
 )
 def test_what_is_no_affine_map_is_refused(matrix: list[list[float]], why: str, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_run_that_goes_on_is_offered_and_nothing_jumps(browser: Any, tiny_slid
         page.wait_for_timeout(1100)  # a file's stamp is trusted for a second
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         wait_until(page, "document.getElementById('news').textContent.includes('2 more slides')")
-        assert "written anew" in page.inner_text("#news")
+        assert "written again" in page.inner_text("#news")
         assert page.inner_text(".legend .range") == before
         assert page.locator(".slides li").count() == 2
         answer = page.evaluate("""async () => { const about = heatmapViewer.layers[0];

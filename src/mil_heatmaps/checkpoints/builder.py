@@ -27,7 +27,7 @@ def create_model(
     ----------
     model_name : str or None
         ``{type}.{config}.{encoder}.{task}``, as in ``abmil.base.uni_v2.none``; parts left out at the end are
-        ``base``, ``uni`` and ``none``. None: what the checkpoint tells. The encoder gives the width of the features
+        ``base``, ``uni`` and ``none``. None: what the checkpoint says. The encoder gives the width of the features
         (its name in MIL-Lab, TRIDENT or CLAM, or the width itself). A task other than ``none``, with no checkpoint,
         names public weights: ``abmil.base.uni_v2.pc108-24k`` is downloaded from the Hugging Face hub as
         ``mahmoodlab/...``.
@@ -45,13 +45,13 @@ def create_model(
     Raises
     ------
     ModelError
-        An unknown part of the name, or an unknown setting, with those there are.
+        A part of the name, or a setting, is unknown; the known ones are listed.
     CheckpointError
         The checkpoint is unusable or does not fit.
     """
     if model_name is None:
         if checkpoint_path is None:
-            raise ModelError("give the name of a model, or a checkpoint that tells what it is")
+            raise ModelError("name the model, or give a checkpoint that says what it is")
         return model_from_checkpoint(checkpoint_path, None, num_classes, keep_classifier=keep_classifier, **overrides)
     owner, _, bare_name = model_name.rpartition("/")
     name = parse_model_name(bare_name)

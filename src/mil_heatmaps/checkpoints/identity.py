@@ -169,7 +169,7 @@ def unknown(tensors: Mapping[str, Tensor], model_type: str | None = None) -> str
     if near is not None:
         spare = near.match.fits and near.left
         less = "save the file without that where the model does not use it, or " if spare else ""
-        begin = f"is no known model; it comes nearest to {near.cls.name}, but"
+        begin = f"is not a known model; it comes nearest to {near.cls.name}, but"
         return f"{f'does not fit {model_type}:' if model_type else begin} {near.problem}; {less}{OWN_MODEL}"
     sample = f"it has {len(tensors)} tensors such as {', '.join(list(tensors)[:4])}"
     own = "a model of your own is named by model_class (docs/how-to/own_model.md)"

@@ -37,5 +37,5 @@ def known_slide_encoder(checkpoint: Path, head: SlideHead) -> SlideEncoderModel:
         assert isinstance(model, SlideEncoderModel)
         return model
     reason = refused_by_name(tensors)
-    unknown = f"is no slide encoder that keys tell, as CHIEF is; {OWN_ENCODER}"
+    unknown = f"is not a slide encoder that keys tell, as CHIEF is; {OWN_ENCODER}"
     raise CheckpointError(f"{checkpoint} {f'cannot be used: {reason}' if reason else unknown}")

@@ -50,7 +50,7 @@ def load_custom_model(
 def load_weights(inner: Any, model_class: str, path: str | os.PathLike[str]) -> None:
     """Load a checkpoint strictly into the user's object; errors are those of `load_custom_model`."""
     if not isinstance(inner, nn.Module):
-        raise ModelError(f"{model_class} is no torch.nn.Module: give it the checkpoint's path in init_args")
+        raise ModelError(f"{model_class} is not a torch.nn.Module: give it the checkpoint's path in init_args")
     checkpoint, expected = load_checkpoint(path), inner.state_dict()
     tensors = _without_prefix(checkpoint.tensors, expected)
     require_same_keys(expected, tensors, f"{model_class} ({checkpoint.source})")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 OWN_MODEL = "bring it as model_class (docs/how-to/own_model.md)"
 OWN_ENCODER = "name code that makes its vector in model_arguments.slide_encoder (docs/how-to/slide_encoders.md)"
-_KERNEL = "its state-space kernel is no part of this program"
+_KERNEL = "its state-space kernel is not part of this program"
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def build_parser() -> CommandParser:
         metavar=("SLIDE", "X", "Y"),
         help="with --insight: patches like the one at X, Y (level-0 pixels), over all slides with features",
     )
-    look = parser.add_argument_group("look, do nothing")
+    look = parser.add_argument_group("show without running")
     look.add_argument("--dry-run", "--dry_run", action="store_true", help="print what would be done, and why")
     look.add_argument("--schema", action="store_true", help="print the JSON Schema of the config")
     look.add_argument(

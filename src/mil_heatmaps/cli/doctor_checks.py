@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mil_heatmaps.cli.doctor_torchvision import encoders_line, misfit
+from mil_heatmaps.encoders.torchvision_version import encoders_line, misfit
 from mil_heatmaps.words import counted, install_line, said_by
 
 if TYPE_CHECKING:

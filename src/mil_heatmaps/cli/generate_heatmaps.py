@@ -256,7 +256,7 @@ def _check_width(runner: Runner) -> MILModel | None:
     model = runner.model.load()
     score = runner.config.heatmap_arguments.score or model.default_score
     print(f"model: {model.title}, features {model.in_dim} wide, {_outputs(model, runner.config)}; draws {score}: "
-          f"{model.score_names().get(score, 'the likeness of patches to named vectors')}")  # fmt: skip
+          f"{model.score_names().get(score, 'the similarity of patches to named vectors')}")  # fmt: skip
     wrong = None
     for path in files[:TRIED]:
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def asked_experiments(config_file: str) -> list[str]:
     """Return the experiments that `insight_arguments.consensus` of a config names; the model they need not have.
 
-    ConfigError where it is no list of at least two.
+    ConfigError where it is not a list of at least two.
     """
     from mil_heatmaps.config.config import load_config
     from mil_heatmaps.config.input_paths import resolve_input_path

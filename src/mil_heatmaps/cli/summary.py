@@ -30,7 +30,7 @@ def summary_text(summary: RunSummary, *, only_failed: str | None = None) -> str:
         lines.append(f"no slide has the status {summary.asked_for!r}")
     if summary.stopped is not None and summary.left:
         left = counted(summary.left, "slide")
-        lines.append(f"stopped before the end ({summary.stopped}), {left} left: the same command goes on")
+        lines.append(f"stopped before the end ({summary.stopped}), {left} left: the same command continues")
     if summary.stage_seconds:
         spent = sorted(summary.stage_seconds.items(), key=lambda item: -item[1])
         lines.append("time: " + ", ".join(f"{name} {duration(seconds)}" for name, seconds in spent))
@@ -106,6 +106,6 @@ def _notes(notes: dict[str, tuple[Notice, ...]]) -> list[str]:
     for group in sorted(groups.values(), key=len, reverse=True)[:SHOWN]:
         (slide_id, note), slides = group[0], len({slide_id for slide_id, _ in group})
         more = f" and {slides - 1} more" if slides > 1 else ""
-        alike = "" if len({words for _, words in group}) == 1 else " (or the like, see the column notes)"
+        alike = "" if len({words for _, words in group}) == 1 else " (or similar; see the column notes)"
         shown.append(f"  note    {slide_id}{more}: {note}{alike}")
     return [*shown, f"  … and {len(groups) - SHOWN} other notes, see run.log"] if len(groups) > SHOWN else shown

@@ -14,7 +14,7 @@ _OURS = "\n\r\t\x1b"
 
 
 class _Escaped:
-    """A stream that prints what steers a terminal, or is no character, as an escape."""
+    """A stream that prints what steers a terminal, or is not a character, as an escape."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

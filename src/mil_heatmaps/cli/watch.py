@@ -16,9 +16,9 @@ CLEAR = "\x1b[H\x1b[J"
 
 
 def watch(experiment: str, *, once: bool, every: float, as_json: bool = False) -> int:
-    """Show the run until it ends; once when asked to, or when the output is no terminal. Returns the exit code.
+    """Show the run until it ends; once when asked to, or when the output is not a terminal. Returns the exit code.
 
-    As JSON each look is one line, also where the output is no terminal.
+    As JSON each look is one line, also where the output is not a terminal.
     """
     from mil_heatmaps.cohort.experiments import find_experiment
     from mil_heatmaps.progress.watch import ExperimentView, view_text

@@ -77,7 +77,7 @@ def cases_told(
     try:
         search = None if pattern is None else re.compile(TCGA if pattern.lower() == "tcga" else pattern).search
     except re.error as error:
-        raise ProcessListError(f"--case_id_from {pattern!r} is no regular expression: {said_by(error)}") from error
+        raise ProcessListError(f"--case_id_from {pattern!r} is not a regular expression: {said_by(error)}") from error
     cases = {}
     for slide_id in slide_ids:
         found = search(slide_id) if search is not None else None

@@ -27,7 +27,7 @@ def find_experiment(name: str | Path, *, any_folder: bool = False) -> Path:
     Raises
     ------
     ConfigError
-        When there is no such folder, or it is no experiment's; says where it was looked for and what is there.
+        When there is no such folder, or it is not an experiment's; says where it was looked for and what is there.
     """
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") and path.is_file():

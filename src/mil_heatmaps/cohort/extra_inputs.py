@@ -39,7 +39,7 @@ class ExtraInputs:
         Raises
         ------
         ProcessListError
-            A column or a row that is missing, or a cell that is no number.
+            A column or a row that is missing, or a cell that is not a number.
         """
         return {name: self._one(name, given, row, columns) for name, given in self._wanted.items()}
 

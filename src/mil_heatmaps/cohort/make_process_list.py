@@ -205,7 +205,7 @@ def list_from_run(experiment: Path, statuses: Iterable[str]) -> NewList:
     Raises
     ------
     ProcessListError
-        When the folder is no experiment.
+        When the folder is not an experiment.
     """
     rows, outcomes = read_run(experiment)
     wanted = set(statuses)
@@ -219,7 +219,7 @@ def list_from_run(experiment: Path, statuses: Iterable[str]) -> NewList:
 
 
 def rebuilt_list(experiment: Path) -> tuple[str, dict[str, int]]:
-    """Return the run's process list, made anew from its records, and how many slides have each status."""
+    """Return the run's process list, made again from its records, and how many slides have each status."""
     rows, outcomes = read_run(experiment)
     counts: dict[str, int] = {}
     for row in rows:

@@ -11,7 +11,12 @@ _WRITTEN = re.compile(r"^\s*(\d+)\s*/\s*(\d+)\s*$")
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `count`, counted from 1."""
+    """Part `number` of `count`, counted from 1.
+
+    >>> parts = [Shard(number, 3) for number in (1, 2, 3)]
+    >>> [sum(part.has(slide) for part in parts) for slide in ("S1", "S2", "S3")]
+    [1, 1, 1]
+    """
 
     number: int
     count: int

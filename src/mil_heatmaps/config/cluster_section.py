@@ -37,7 +37,7 @@ class ClusterArguments(Section):
     processes: Int | None = Field(
         default=None,
         ge=1,
-        description="Worker processes in a job, each with one slide at a time. null: one a core; with a GPU take 1.",
+        description="Worker processes in a job, each with one slide at a time. null: one per core; with a GPU use 1.",
     )
     memory: Memory = Field(
         default=4_000_000_000,

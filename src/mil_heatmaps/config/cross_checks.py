@@ -99,7 +99,7 @@ def _inputs(cfg: Config) -> list[Problem]:
                 problems.append(
                     Problem(
                         ("data_arguments", key, unknown[0]),
-                        f"{unknown[0]!r} is no source of data_dir; choose from {', '.join(data.data_dir)}",
+                        f"{unknown[0]!r} is not a source of data_dir; choose from {', '.join(data.data_dir)}",
                     )
                 )
     if data.qc_drop and data.qc_dir is None:

@@ -88,7 +88,7 @@ class HeatmapArguments(Section):
     ] = Field(default="jpg", description="Format of the pictures.")
     use_ref_scores: bool = Field(
         default=True,
-        description="Rank the scores of the fine map among those of the bag.",
+        description="Rank the scores of the fine map among those of the coarse map.",
     )
     blur: bool = Field(
         default=False,
@@ -131,7 +131,7 @@ class HeatmapArguments(Section):
     normalize: Method | None = Field(
         default=None,
         description="New: how scores become colours. percentile ranks them within the slide, "
-        "percentile_ref among the scores of the bag, minmax and robust stretch them, "
+        "percentile_ref among the scores of the coarse map, minmax and robust stretch them, "
         "softmax shows pooling weights, none takes them as they are. Left out: CLAM's "
         "rule (percentile_ref for a fine map with use_ref_scores, else percentile); robust, "
         "with zero in the middle, for scores that speak for or against a class.",
@@ -152,8 +152,8 @@ class HeatmapArguments(Section):
     )
     scale: Literal["slide", "case", "cohort"] = Field(
         default="slide",
-        description="New: one colour scale a slide, one for the slides of a case, or one for all slides of the run so "
-        "that colours compare. Left out: case where data_arguments.bag is case.",
+        description="New: one colour scale per slide, one for the slides of a case, or one for all slides of the run, "
+        "so that colours can be compared. Left out: slide; with data_arguments.bag: case, case.",
     )
     score: Text | None = Field(
         default=None,
@@ -183,7 +183,7 @@ class HeatmapArguments(Section):
     )
     compat: Annotated[Literal["none", "clam"], BeforeValidator(none_word)] = Field(
         default="none",
-        description="New: clam repeats CLAM's pixels also where they are a fault, and lays the bag's patches as CLAM's "
+        description="New: clam repeats CLAM's pixels even where they are wrong, and lays the bag's patches as CLAM's "
         "heatmaps do.",
     )
     downsample: Float | None = Field(

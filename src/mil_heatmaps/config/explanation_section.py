@@ -70,13 +70,13 @@ class ExplanationArguments(Section):
         default=None, ge=1, description="New: distance of occlusion's squares, in patches. null: half the window."
     )
     groups: Int = Field(default=64, ge=1, description="New: groups of patches that mask_regression masks together.")
-    masks: Int = Field(default=512, ge=2, description="New: random halves of the slide that mask_regression asks of.")
+    masks: Int = Field(default=512, ge=2, description="New: random halves of the slide for mask_regression.")
     ridge: Float = Field(default=0.01, ge=0, description="New: weight of mask_regression's ridge.")
     seed: Int = Field(default=0, ge=0, description="New: seed of mask_regression.")
     max_forwards: Int = Field(
         default=2000,
         ge=1,
-        description="New: a score that would need more forwards of the model on a slide is refused, with an estimate; "
+        description="New: a score that would need more forward passes on a slide is refused, with an estimate; "
         "single always runs.",
     )
 

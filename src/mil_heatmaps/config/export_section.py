@@ -111,7 +111,7 @@ class GeojsonExport(Section):
     detections: bool = Field(default=True, description="Every patch, with its scores as measurements.")
     regions: bool = Field(default=True, description="High-attention patches merged into outlines, with their area.")
     tissue: bool = Field(default=True, description="The tissue outlines.")
-    threshold: Float = Field(default=0.9, ge=0, le=1, description="Where hot begins on the colour scale.")
+    threshold: Float = Field(default=0.9, ge=0, le=1, description="Place on the colour scale where a region begins.")
     gzip: bool = Field(default=False, description="Pack the file.")
 
 
@@ -141,8 +141,8 @@ class OmeZarrExport(Section):
 
     content: Annotated[Literal["scores", "overlay", "colours"], BeforeValidator(_british)] = Field(
         default="scores",
-        description="The scores themselves: float32, a channel a column, NaN where there is no patch; or colours over "
-        "the slide, or alone on white.",
+        description="The scores themselves: float32, one channel per column, NaN where there is no patch; or colours "
+        "over the slide, or alone on white.",
     )
     version: Literal["0.4", "0.5"] = Field(default="0.4", description="Of NGFF: 0.4 lies in Zarr 2, 0.5 in Zarr 3.")
     level: Int | None = Field(

@@ -31,13 +31,14 @@ class FaithfulnessArguments(Section):
     )  # fmt: skip
     random_orders: Int | None = Field(
         default=None, ge=1, le=10_000,
-        description="Orders without knowledge that maps are compared with. null: as the level says.",
+        description="Random orders that maps are compared with. null: as the level says.",
     )  # fmt: skip
-    seed: Int = Field(default=0, ge=0, description="Of the random orders.")
+    seed: Int = Field(default=0, ge=0, description="Seed of the random orders.")
     max_minutes: Float = Field(
         default=10,
         gt=0,
-        description="Of quick, a slide: a longer measurement is not begun, and the figure says so. full has no limit.",
+        description="Limit per slide for quick: a longer measurement is not started, and the figure says so. full has "
+        "no limit.",
     )
 
     @property

@@ -27,7 +27,10 @@ class FigureOptions(Section):
         default=None, description="In pdf and svg text, bars and boxes are vectors. Left out: png."
     )
     dpi: Int | None = Field(
-        default=None, ge=50, le=1200, description="Of its pictures. Left out: 300 for print, 150 without a width."
+        default=None,
+        ge=50,
+        le=1200,
+        description="Resolution of its pictures. Left out: 300 for print, 150 without a width.",
     )
     width_mm: Float | None = Field(
         default=None, ge=40, le=2000, description="Exact width. Left out: as wide as its content needs."
@@ -36,7 +39,7 @@ class FigureOptions(Section):
         default=None, ge=LEAST_PT, le=72, description="Size of most letters; none is smaller than 6 pt."
     )
     panels: list[Panel] | None = Field(
-        default=None, min_length=1, description="Which parts are shown, where there is such a thing. Left out: all."
+        default=None, min_length=1, description="Which parts are shown, if the slide has them. Left out: all."
     )
 
     @model_validator(mode="after")

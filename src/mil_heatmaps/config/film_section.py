@@ -17,8 +17,8 @@ class VideoArguments(Section):
 
     mode: Annotated[FilmMode, BeforeValidator(none_word)] = Field(
         default="tour",
-        description="sweep: a window in serpentines over the tissue. tour: from the overview to the highest "
-        "regions and back. fade: the slide, its map, the slide. none: no film.",
+        description="sweep: a window that moves row by row over the tissue. tour: from the overview to the highest "
+        "regions and back. fade: from the slide to its map and back. none: no film.",
     )
     format: FilmFormat = Field(
         default="mp4",
@@ -33,13 +33,13 @@ class VideoArguments(Section):
     )  # fmt: skip
     magnification: Float | None = Field(
         default=None, gt=0, le=200,
-        description="Of sweep's window and tour's stops; 10 is 1 µm a pixel. null: 32 patches across in a sweep, 16 "
-        "at a stop.",
+        description="Magnification of sweep's window and tour's stops; 10 is 1 µm per pixel. null: 32 patches across "
+        "in a sweep, 16 at a stop.",
     )  # fmt: skip
     regions: Int = Field(default=5, ge=1, le=100, description="How many regions a tour stops at.")
     colour_bar: bool = Field(default=True, description="Show what the colours mean.")
     captions: bool = Field(default=True, description="Show the scale bar, and the score of each region.")
-    quality: Int = Field(default=20, ge=0, le=51, description="x264's crf of an mp4: less is better and larger.")
+    quality: Int = Field(default=20, ge=0, le=51, description="x264's crf of an mp4: lower is better and larger.")
 
     @property
     def wanted(self) -> bool:

@@ -28,11 +28,11 @@ class PhenotypeArguments(Section):
         description="New: number of clusters. Left out: the one of 2 to 12 with the best silhouette.",
     )  # fmt: skip
     top: Float = Field(default=0.05, gt=0, lt=1, description="New: which part of a slide's patches is taken.")
-    per_slide: Int = Field(default=200, ge=1, description="New: at most so many high patches a slide, drawn by chance.")
+    per_slide: Int = Field(default=200, ge=1, description="New: most high patches per slide, drawn at random.")
     contrast: bool = Field(default=True, description="New: also take as many of the lowest patches.")
     seed: Int = Field(default=1, ge=0, lt=2**32, description="New: seed of the choice and of k-means.")
     nearest: Int = Field(
-        default=8, ge=1, le=50, description="New: pictures a cluster in the sheet; the sheet needs the slides."
+        default=8, ge=1, le=50, description="New: pictures per cluster in the sheet; the sheet needs the slides."
     )
 
 
@@ -63,7 +63,7 @@ class InsightArguments(Section):
     )
     mask_downsample: Float | None = Field(
         default=None, gt=0,
-        description="New: level-0 pixels a pixel of a mask. Left out: from the sizes of slide and mask.",
+        description="New: level-0 pixels per pixel of a mask. Left out: from the sizes of slide and mask.",
     )  # fmt: skip
     overview: bool = Field(default=False, description="New: a sheet of all slides with their maps, as PDF and PNG.")
     phenotypes: PhenotypeArguments | None = Field(

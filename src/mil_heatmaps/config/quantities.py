@@ -15,6 +15,9 @@ _UNITS = re.compile(r"^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?
 def parse_duration(value: Any) -> float:
     """Return the seconds in ``3h30m``, ``45m``, ``1d``, ``04:00:00``, ``1-12:00:00`` or a plain number.
 
+    >>> [parse_duration(text) for text in ("3h30m", "45m", "90")]
+    [12600.0, 2700.0, 90.0]
+
     Raises
     ------
     ValueError
@@ -44,7 +47,11 @@ def clock(seconds: float) -> str:
 
 
 def parse_bytes(value: Any) -> int:
-    """Return the number of bytes in ``8GB``, ``512 MiB`` or a plain number; GB is 1000³, GiB 1024³."""
+    """Return the number of bytes in ``8GB``, ``512 MiB`` or a plain number; GB is 1000³, GiB 1024³.
+
+    >>> parse_bytes("8GB"), parse_bytes("1 KiB")
+    (8000000000, 1024)
+    """
     match = None if isinstance(value, bool) else _BYTES.match(str(value))
     if match is None or float(match[1]) == 0:
         raise ValueError(f"must be a size in memory such as 8GB, got {shown(value)}")

@@ -15,13 +15,13 @@ class ReportArguments(Section):
         default="auto",
         description="One file, or a folder with an index and one page per slide. auto: a file if below max_mb.",
     )
-    max_mb: Float = Field(default=60, gt=0, description="Of auto: the largest file, in millions of bytes.")
+    max_mb: Float = Field(default=60, gt=0, description="With auto: the largest file, in millions of bytes.")
     picture_px: Int = Field(default=1000, ge=200, le=4000, description="Longer side of slide and map, in pixels.")
     picture_format: Literal["webp", "jpeg"] = Field(
-        default="webp", description="Of slide, thumbnail and patches; the colours are WebP in any case, for they let "
-        "the slide through.",
+        default="webp",
+        description="Format of slide, thumbnail and patches. The colours are always WebP, as they are transparent.",
     )  # fmt: skip
-    quality: Int = Field(default=72, ge=1, le=100, description="Of the pictures.")
+    quality: Int = Field(default=72, ge=1, le=100, description="Quality of the pictures.")
     slide_kb: Int = Field(
         default=400, ge=50,
         description="Thousands of bytes that the pictures of one slide may have; larger ones are made smaller.",

@@ -50,13 +50,13 @@ class RunArguments(Section):
     )
     isolate: Isolate = Field(
         default="auto",
-        description="New: work on a slide in a process of its own, which a hostile file may end without the run. "
-        "auto: where its headers are not known to be harmless, always: every slide, never: as workers say.",
+        description="New: process a slide in a process of its own, so that a hostile file cannot end the run. "
+        "auto: unless its headers are known to be harmless; always: every slide; never: as workers says.",
     )
     partial_cases: Literal["fail", "use"] = Field(
         default="fail",
-        description="New: what becomes of a case (data_arguments.bag) of which a slide cannot be read. use: the others "
-        "are its bag, which every picture says.",
+        description="New: what happens to a case (data_arguments.bag) if one of its slides cannot be read. use: the "
+        "case is scored without it, and every picture says so.",
     )
     slide_timeout: Float | None = Field(
         default=None,

@@ -84,7 +84,7 @@ class Config(BaseModel):
     def bags(self) -> tuple[str, ...]:
         """Names of the bags of a slide, the first drawn; none where a slide has one bag without a name.
 
-        A mapping h5_dir is of bags where data_dir is no mapping, whose keys h5_dir's would be otherwise.
+        A mapping h5_dir is of bags where data_dir is not a mapping, whose keys h5_dir's would be otherwise.
         """
         data = self.data_arguments
         several = isinstance(data.h5_dir, dict) and not isinstance(data.data_dir, dict)

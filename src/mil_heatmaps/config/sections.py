@@ -111,7 +111,7 @@ class DataArguments(Section):
     )
     process_list: Text | None = Field(
         default=None,
-        description="CSV of the slides to do. null: every slide below data_dir.",
+        description="CSV of the slides to process. null: every slide below data_dir.",
     )
     preset: Text | None = Field(
         default=None,
@@ -335,7 +335,7 @@ class ModelArguments(Section):
     output_names: Annotated[list[Text], AfterValidator(_output_names)] | None = Field(
         default=None,
         min_length=1,
-        description="New: names of a multilabel model's labels, of a regression's outputs, or of a survival model's "
+        description="New: names of a multilabel model's labels, a regression's outputs, or of a survival model's "
         "intervals, in the model's order. Classes are named in label_dict.",
     )
 

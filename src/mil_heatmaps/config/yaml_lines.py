@@ -87,7 +87,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], LineMap]:
     Raises
     ------
     ConfigError
-        When it is no YAML, holds a key twice, asks for anything but plain values, or is not a mapping.
+        When it is not YAML, holds a key twice, asks for anything but plain values, or is not a mapping.
     """
     try:
         loader = _Loader(text, name)

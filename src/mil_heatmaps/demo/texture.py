@@ -100,6 +100,7 @@ def _blob(
 def _fill(pixels: Pixels, mask: Mask, texture: Pixels, rng: np.random.Generator) -> None:
     """Lay `texture` under `mask`: pieces of it, turned and flipped, then wavy-edged ones over their seams."""
     side = len(texture) * 3 // 4
+    turned = _orientations(texture)
     paint = mask.astype(np.uint8)
     square = np.ones((side, side), np.uint8)
     for wavy, step in ((False, side), (True, side * 5 // 8)):
@@ -111,14 +112,28 @@ def _fill(pixels: Pixels, mask: Mask, texture: Pixels, rng: np.random.Generator)
                 if wavy:
                     shape = np.zeros((side, side), np.uint8)
                     cv2.fillPoly(shape, [_blob(np.full(2, side / 2), np.full(2, side * 0.42), rng)], 1)
-                _paste(pixels, paint, _turned(texture, side, rng), shape, (x, y))
+                _paste(pixels, paint, _piece(turned, side, rng), shape, (x, y))
 
 
-def _turned(texture: Pixels, side: int, rng: np.random.Generator) -> Pixels:
-    """A square of `texture` from anywhere in it, turned and perhaps flipped."""
-    y, x = rng.integers(0, len(texture) - side + 1, 2)
-    piece = np.rot90(texture[y : y + side, x : x + side], int(rng.integers(4)))
-    return np.ascontiguousarray(piece[:: int(rng.choice((-1, 1)))])
+def _orientations(texture: Pixels) -> dict[tuple[int, int], Pixels]:
+    """Return a square texture turned by 0 to 3 quarters, each as it is (1) and with its rows reversed (-1)."""
+    return {
+        (quarters, rows): np.ascontiguousarray(np.rot90(texture, quarters)[::rows])
+        for quarters in range(4)
+        for rows in (1, -1)
+    }
+
+
+def _piece(turned: dict[tuple[int, int], Pixels], side: int, rng: np.random.Generator) -> Pixels:
+    """Return a square from anywhere in the texture, turned and perhaps flipped: a view, nothing is copied."""
+    length = len(turned[0, 1])
+    y, x = (int(corner) for corner in rng.integers(0, length - side + 1, 2))
+    quarters, rows = int(rng.integers(4)), int(rng.choice((-1, 1)))
+    for _ in range(quarters):
+        y, x = length - x - side, y
+    if rows < 0:
+        y = length - y - side
+    return turned[quarters, rows][y : y + side, x : x + side]
 
 
 def _paste(
@@ -130,4 +145,4 @@ def _paste(
     window = paint[target]
     top, left = max(-y, 0), max(-x, 0)
     inner = np.s_[top : top + window.shape[0], left : left + window.shape[1]]
-    cv2.copyTo(np.ascontiguousarray(piece[inner]), window & shape[inner], pixels[target])
+    cv2.copyTo(piece[inner], window & shape[inner], pixels[target])

@@ -131,12 +131,12 @@ def extract_features(
     key = extraction_key(slide, grid, encoder, reading, code)
     log_path = out.with_name(out.name + ".encoding")
     found = read_key(out)
-    # A file that lacks patches is made anew: the slide may have been repaired since.
+    # A file that lacks patches is made again: the slide may have been repaired since.
     if found == key and count_rows(out) == len(grid):
         remove_log(log_path)
         return Extraction(out, len(grid), encoder.width, 0, 0, 0, time.monotonic() - begun)
     if found is None and out.exists():
-        raise FeatureError(f"{out} is there, and not of this program's making: move it away, or write elsewhere")
+        raise FeatureError(f"{out} exists and was not written by this program: move it away, or write elsewhere")
     for other in others:
         if read_key(other) == key and count_rows(other) == len(grid):
             with atomic_path(out) as partial:

@@ -47,7 +47,7 @@ class FeatureLog:
     """
 
     def __init__(self, path: Path, key: str, n: int, width: int) -> None:
-        """`key` stands for everything the features depend on; a log of another key, n or width begins anew.
+        """`key` stands for everything the features depend on; a log of another key, n or width begins again.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class FeatureLog:
         self.rows += rows
 
     def _take_up(self, n: int) -> None:
-        """Find the complete batches, cut off what follows them; begin anew when the log is of something else."""
+        """Find the complete batches, cut off what follows them; begin again when the log is of something else."""
         file = self._file
         file.seek(0)
         if file.read(len(self._head)) != self._head:

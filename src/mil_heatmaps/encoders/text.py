@@ -116,7 +116,7 @@ def _temperature(logit_scale: Any, model: str) -> float | None:
     try:
         value = math.exp(-float(logit_scale))
     except (TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"{model}: logit_scale is no number ({reason_of(error)})") from error
+        raise ModelError(f"{model}: logit_scale is not a number ({reason_of(error)})") from error
     if not 0 < value < math.inf:
         raise ModelError(f"{model}: logit_scale {float(logit_scale):g} gives no temperature")
     return value

@@ -11,6 +11,7 @@ from torch import nn
 
 from mil_heatmaps.encoders.catalogue import EncoderSpec
 from mil_heatmaps.encoders.preprocessing import Preprocessing
+from mil_heatmaps.encoders.torchvision_version import encoders_line, misfit
 from mil_heatmaps.encoders.weights import INSTALL
 from mil_heatmaps.errors import MissingDependencyError, ModelError
 from mil_heatmaps.slides.resize_patches import Interpolation
@@ -24,13 +25,13 @@ def import_timm(name: str) -> Any:
     except ImportError as error:
         missing = getattr(error, "name", None) or "timm"
         package = "timm" if missing.split(".")[0] == "timm" else missing
-        raise lacking(f"encoder {name}", package, INSTALL, error) from error
+        raise lacking(f"encoder {name}", package, encoders_line(INSTALL), error) from error
     except RuntimeError as error:
         # torchvision made for another torch: "operator torchvision::nms does not exist".
+        found = misfit() or ("", "install both from the same index: pip install --force-reinstall torch torchvision")
         raise MissingDependencyError(
             f"encoder {name} needs timm, whose torchvision does not fit the installed torch "
-            f"{torch.__version__} ({said_by(error)}): install both from the same index, "
-            "`pip install --force-reinstall torch torchvision`"
+            f"{torch.__version__} ({said_by(error)}): {found[1]}"
         ) from error
 
 

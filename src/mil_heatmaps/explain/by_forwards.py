@@ -144,7 +144,7 @@ def saved_bytes(differentiable: Callable[[Tensor], Tensor], x: Tensor) -> int:
 def grown(sizes: tuple[int, int, int], bytes_at: tuple[int, int, int], n: int) -> int:
     """Return what three sizes foretell for `n` patches: a straight line, or the parabola through them.
 
-    Padding makes the line uneven: less than a quarter more a patch at the larger sizes is no bend.
+    Padding makes the line uneven: less than a quarter more a patch at the larger sizes is not a bend.
     """
     a, b, c = sizes
     fa, fb, fc = bytes_at

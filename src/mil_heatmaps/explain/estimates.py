@@ -36,12 +36,12 @@ class Cost:
         """The cost in words."""
         if self.least is not None:
             span = f"{self.least:,}" if self.least == self.forwards else f"{self.least:,} to {self.forwards:,}"
-            return f"{span} forwards and passes back"
+            return f"{span} forward and backward passes"
         if self.score == "gradient_x_input":
-            return "1 forward and pass back"
+            return "1 forward and backward pass"
         if not self.forwards:
-            return f"exact, about {'one forward' if self.passes == 1 else f'{self.passes} forwards'}"
-        return f"{self.forwards:,} forward{'s' * (self.forwards > 1)}"
+            return f"exact, about {'one forward pass' if self.passes == 1 else f'{self.passes} forward passes'}"
+        return f"{self.forwards:,} forward pass{'es' * (self.forwards > 1)}"
 
     def with_time(self, seconds_each: float) -> str:
         """Return the cost in words, with the time of so many forwards of the bag."""
@@ -96,8 +96,8 @@ def check_cost(cost: Cost, settings: Settings, seconds_each: float | None) -> No
         f": about {time_words(cost.forwards * seconds_each)} (one took {time_words(seconds_each)})"
     )  # fmt: skip
     raise ModelError(
-        f"{cost.score} needs {cost.forwards:,} forwards here, more than max_forwards {settings.max_forwards:,}{took}; "
-        f"choose {instead}, or max_forwards {cost.forwards}"
+        f"{cost.score} needs {cost.forwards:,} forward passes here, more than max_forwards "
+        f"{settings.max_forwards:,}{took}; choose {instead}, or max_forwards {cost.forwards}"
     )
 
 

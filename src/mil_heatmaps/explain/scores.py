@@ -143,6 +143,6 @@ def check_steady(first: Floats, second: Floats, title: str) -> None:
     off = float(np.abs(first - second).max())
     if off > 1e-4 * max(1.0, float(np.abs(first).max())):
         raise ModelError(
-            f"two forwards of {title} on the same patches differ by {off:.2g} (dropout left on, or random groups): "
-            "differences between its forwards mean nothing; make it give the same each time"
+            f"two forward passes of {title} on the same patches differ by {off:.2g} (dropout left on, or random "
+            "groups), so differences between them mean nothing; make it give the same answer each time"
         )

@@ -15,8 +15,8 @@ from mil_heatmaps.words import near
 EXPLANATIONS: Final[dict[str, str]] = {
     "leave_one_out": "what the prediction loses without the patch (perturbation_drop)",
     "single": "what the model says of the patch as a whole slide (perturbation_keep)",
-    "gradient_x_input": "gradient times features (G x I): what the patch adds, as far as the model is straight here",
-    "integrated_gradients": "gradients summed on the way from a baseline (IG): adds up to what is explained",
+    "gradient_x_input": "gradient times features (G x I): what the patch adds, as far as the model is linear here",
+    "integrated_gradients": "gradients summed along the way from a baseline (IG); they add up to what is explained",
     "occlusion": "what the prediction loses without a square of patches, mean over the squares that hold the patch",
     "mask_regression": "the patch's weight in a linear model of random halves of the slide",
 }

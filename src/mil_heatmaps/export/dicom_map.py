@@ -157,7 +157,7 @@ def _thickness(source: Dataset) -> float:
 
 
 def _source(picture: ScorePicture, slide_path: Path | None) -> Dataset:
-    """Return the header of the slide's finest level, or one made for a slide that is no DICOM."""
+    """Return the header of the slide's finest level, or one made for a slide that is not DICOM."""
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 

@@ -8,8 +8,8 @@ from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.names import comparable, stem_of
 
 _WAY = (
-    "write features and coords, with the attribute patch_size_level0, into an HDF5 file called as the slide: the lines "
-    "of Python for it are in docs/reference/feature_files.md"
+    "write features and coords, with the attribute patch_size_level0, into an HDF5 file named after the slide: "
+    "docs/reference/feature_files.md has the lines of Python for it"
 )
 _RESOLUTION = "its positions are pixels at the resolution that the extraction was asked for, which no file tells"
 _DEEPEST = 4

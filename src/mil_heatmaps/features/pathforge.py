@@ -42,7 +42,7 @@ class StoredBag:
 
 
 def bag_names(file: h5py.File) -> list[str]:
-    """Return the bags of an open file, none where it is no file of PathForge's."""
+    """Return the bags of an open file, none where it is not a file of PathForge's."""
     bags = file.get(_BAGS)
     if not isinstance(bags, h5py.Group):
         return []
@@ -50,14 +50,14 @@ def bag_names(file: h5py.File) -> list[str]:
 
 
 def bag_in(file: h5py.File, path: Path, slide: str | None, *, any_bag: bool = False) -> StoredBag | None:
-    """Return the bag of a slide, or the only one; None where the file is not PathForge's.
+    """Return the bag of a slide, or the only one; None if the file is not PathForge's.
 
-    With `any_bag` the first will do where no slide is named: for what all bags of a file have in common.
+    With `any_bag` and no slide named, the first bag is taken, for what all bags of a file have in common.
 
     Raises
     ------
     FeatureError
-        Several bags of which none is called as the slide.
+        There are several bags, and none is named after the slide.
     """
     names = bag_names(file)
     if not names:
@@ -66,7 +66,7 @@ def bag_in(file: h5py.File, path: Path, slide: str | None, *, any_bag: bool = Fa
     wanted = [called[other] for title in (slide, path.stem) if title and (other := comparable(title)) in called][:1]
     chosen = wanted or (names if len(names) == 1 else names[:1] if any_bag and slide is None else [])
     if len(chosen) != 1:
-        of = f" of the slide {slide!r}" if slide else ", of which one must be called as the slide"
+        of = f" of the slide {slide!r}" if slide else ", one of which must be named after the slide"
         raise FeatureError(f"{path}: holds no bag{of}; it holds {first_of(names, 8)}")
     bag = file[f"{_BAGS}/{chosen[0]}"]
     held = bag.get("features")

@@ -96,16 +96,16 @@ def read_features(
     path : file
         TRIDENT, CLAM or STAMP ``.h5`` (``features`` or ``feats``, and ``coords``), or a ``.pt`` whose coordinates lie
         in an ``.h5`` of the same stem: beside it, in ``../h5_files``, ``../patches``, ``../../patches`` or
-        `coords_dir`; or slideflow's, with ``S.index.npz`` beside it. PathForge's ``.h5``: the bag called as
+        `coords_dir`; or slideflow's, with ``S.index.npz`` beside it. PathForge's ``.h5``: the bag named after
         `space.name`, or the only one.
     patch_size_l0 : float or (width, height), optional
-        Used where the file does not say how large its patches are; it then wins over a guess from the
-        coordinates, which cannot see overlap.
+        Used if the file does not state the size of its patches, in place of a guess from the coordinates,
+        which would miss overlap.
     slide_size_l0 : (width, height), optional
-        Lets a file of another slide be refused.
+        Size of the slide, to refuse a file of another slide.
     space : SlideSpace, optional
-        What is known of the slide, `Slide.space`, in place of its size: needed for coordinates in micrometres, and for
-        those that count from the scanned area.
+        What is known about the slide (`Slide.space`), in place of its size. Needed for coordinates in micrometres,
+        and for those that count from the scanned area.
     coords_dir : folder, optional
         Where to look first for the coordinates of a ``.pt``.
     numbers : bool

@@ -71,6 +71,6 @@ def _check_size(size: int, path: Path, error: type[HeatmapError]) -> None:
         return
     stored, free = path.stat().st_size, machine.available_bytes()
     if size > _MOST_SQUEEZED * stored:
-        raise error(f"{path}: {stored:,} bytes would unpack to {size:,}: no measurement is squeezed like that")
+        raise error(f"{path}: {stored:,} bytes would unpack to {size:,}: measurements never compress that far")
     if free is not None and size > free:
         raise error(f"{path}: would unpack to {size:,} bytes, and this process can still take {free:,}")

@@ -60,7 +60,7 @@ def save_hdf5(
     """
     path = Path(output_path)
     if mode not in ("a", "w"):
-        raise DataFileError(f"{path}: mode must be 'a' (append) or 'w' (write anew), got {mode!r}")
+        raise DataFileError(f"{path}: mode must be 'a' (append) or 'w' (write again), got {mode!r}")
     if chunk_size < 1:
         raise DataFileError(f"{path}: chunk_size must be at least 1, got {chunk_size}")
     arrays = {name: _array(name, value, path) for name, value in asset_dict.items()}

@@ -70,7 +70,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises
     ------
     ProcessListError
-        When there is no such file, it is no CSV, has no header, or two columns of one name.
+        When there is no such file, it is not a CSV, has no header, or two columns of one name.
     """
     refuse_stand_in(path, ProcessListError)
     try:
@@ -98,7 +98,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         ) from error
     except csv.Error as error:
         said = said_by(error).replace("unexpected end of data", "a quotation mark is opened and not closed")
-        raise ProcessListError(f"{path} is no CSV: {said} (line {reader.line_num})") from error
+        raise ProcessListError(f"{path} is not a CSV: {said} (line {reader.line_num})") from error
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str], int]]]:

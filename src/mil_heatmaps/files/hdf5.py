@@ -34,7 +34,7 @@ _FITS_BYTES = 256 << 20
 """Up to this size nobody asks how much memory is left: to ask takes a millisecond, and a slide has several datasets."""
 
 _MOST_SQUEEZED = 100
-"""Features and scores are seldom squeezed to a quarter; a dataset that grows more than this is no measurement."""
+"""Features and scores are seldom squeezed to a quarter; a dataset that grows more than this is not a measurement."""
 
 
 class UnfitDatasetError(HeatmapError, ValueError):
@@ -146,7 +146,7 @@ def _check_size(found: h5py.Dataset, name: str) -> None:
     free = machine.available_bytes() if size > _FITS_BYTES else None
     what = f"{name!r} of shape {found.shape} and type {found.dtype} takes {size:,} bytes"
     if size > _MOST_SQUEEZED * stored:
-        raise UnfitDatasetError(f"{what}, of which the file holds {stored:,}: no measurement is squeezed like that")
+        raise UnfitDatasetError(f"{what}, of which the file holds {stored:,}: measurements never compress that far")
     if free is not None and size > free:
         raise UnfitDatasetError(f"{what}, and this process can still take {free:,}")
 

@@ -204,7 +204,7 @@ def load_inert(path: Path) -> Any:
         if start not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or (
             start != b"PK" and tarfile.is_tarfile(path)
         ):
-            raise UnsafePickleError(f"{path} was not written by torch.save as it is today: save the weights anew")
+            raise UnsafePickleError(f"{path} was not written by torch.save as it is today: save the weights again")
         if os.environ.get(_FORCED, "0").lower() in ("1", "y", "yes", "true"):
             raise UnsafePickleError(f"{path} holds objects beside its weights, which {_FORCED} forbids: unset it")
         stream.seek(0)

@@ -28,7 +28,7 @@ def read_json(
     Raises
     ------
     `error`
-        It cannot be read, is no JSON, nested without end, over `most_bytes`, or, where all numbers must be `finite`,
+        It cannot be read, is not JSON, nested without end, over `most_bytes`, or, where all numbers must be `finite`,
         holds one that is not.
     """
     whole: Callable[[str], Any] = _whole

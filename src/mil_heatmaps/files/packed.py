@@ -31,5 +31,5 @@ def read_packed(path: Path, error: type[HeatmapError]) -> bytes:
     except (OSError, EOFError, zlib.error) as cause:
         raise error(f"cannot read {path}: {said_by(cause)}") from cause
     if len(data) > most:
-        raise error(f"{path} ({size:,} bytes) unpacks to more than {most:,} bytes: no text is squeezed like that")
+        raise error(f"{path} ({size:,} bytes) unpacks to more than {most:,} bytes: text never compresses that far")
     return data

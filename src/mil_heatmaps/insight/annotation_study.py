@@ -100,10 +100,10 @@ def write_annotation_sheet(path: Path, table: pd.DataFrame, patients: Mapping[st
         title = title.replace("top patches", f"top {top:.0%}")
         panels.append(DotPanel(title, groups, reference, None if measure == "enrichment" else (0.0, 1.0)))
     slides, refused = usable["slide_id"].nunique(), int(table["class"].isna().sum())
-    said = f"{slides} slides; a dot a slide, a diamond the mean" + (f"; {refused} more: see error" if refused else "")
+    said = f"{slides} slides; dots: slides, diamond: mean" + (f"; {refused} more: see error" if refused else "")
     foot = [
         "a patch is inside where at least half of it is annotated; a bar is the 95 % bootstrap interval, from 10 "
         "slides on; dashed: chance",
         resampling_words(patients),
     ]
-    write_dot_sheet(path, "Does attention lie where it was drawn?", said, panels, foot)
+    write_dot_sheet(path, "Does attention lie on the annotations?", said, panels, foot)

@@ -63,6 +63,6 @@ def write_concentration_sheet(path: Path, table: pd.DataFrame, patients: Mapping
         shares = column not in ("effective_patches", "attention_clusters")
         whole = column == "attention_clusters"
         panels.append(DotPanel(title, groups, limits=(0.0, 1.0) if shares else None, counts=whole))
-    said = f"{counted(len(table), 'slide')} by predicted class; a dot a slide, a diamond the mean"
+    said = f"{counted(len(table), 'slide')} by predicted class; dots: slides, diamond: mean"
     foot = ["a bar is the 95 % bootstrap interval, from 10 slides or patients on", resampling_words(patients)]
     write_dot_sheet(path, "How concentrated is attention?", said, panels, foot)

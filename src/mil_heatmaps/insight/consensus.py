@@ -114,6 +114,9 @@ def consensus(scores: Sequence[npt.ArrayLike], top: float = TOP) -> Consensus:
     top : float
         Which part of its patches is a model's top, 0 to 1.
 
+    >>> consensus([[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0]], top=0.25).mean.tolist()
+    [0.25, 0.5, 0.75, 1.0]
+
     Raises
     ------
     ScoreError

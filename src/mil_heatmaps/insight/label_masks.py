@@ -74,10 +74,10 @@ def read_label_mask(path: Path, space: SlideSpace, downsample: float | None = No
     if values.ndim == 3 and (values.shape[2] == 1 or (values[..., :1] == values[..., 1:3]).all()):
         values = values[..., 0]  # a grey picture that was saved in colour
     if values.ndim != 2 or values.dtype.kind not in "uib":
-        raise TissueError(f"{path} is no mask of labels: it holds {values.dtype} of shape {values.shape}")
+        raise TissueError(f"{path} is not a mask of labels: it holds {values.dtype} of shape {values.shape}")
     height, width = values.shape
     if not values.size or not all(full):
-        raise TissueError(f"{path} is no mask of labels: it has {width} x {height} pixels")
+        raise TissueError(f"{path} is not a mask of labels: it has {width} x {height} pixels")
     scale = None if downsample is None else (downsample * full[1] / width, downsample * full[0] / height)
     if space.size_l0 is None:
         if scale is None:

@@ -80,14 +80,14 @@ def qc_files(path: Path) -> list[Path]:
 def read_qc_mask(path: Path, space: SlideSpace) -> QcMask:
     """Return the mask of a slide: GrandQC's, or HistoQC's where it is called ``…_mask_use.png``.
 
-    TissueError for a file that is no mask, of another shape than the slide, or that has numbers GrandQC does not know.
+    TissueError for a file that is not a mask, has another shape than the slide, or has numbers GrandQC does not know.
     """
     mask = read_label_mask(path, space)
     values, place = mask.values, (mask.downsample, mask.corner_l0)
     if (stem := _histo_stem(path)) is None:
         if len(strange := np.setdiff1d(np.unique(values), np.arange(8))):
             held = ", ".join(map(str, strange[:5].tolist()))
-            raise TissueError(f"{path} is no mask of GrandQC, whose numbers are 0 to 7: it holds {held}")
+            raise TissueError(f"{path} is not a mask of GrandQC, whose numbers are 0 to 7: it holds {held}")
         labels = np.zeros(values.shape, np.uint8)
         labels[values == TISSUE] = TISSUE
         for number, name in _GRAND_QC.items():

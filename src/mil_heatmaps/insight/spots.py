@@ -185,7 +185,7 @@ def _h5ad(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32],
         except HeatmapError:
             raise
         except Exception as error:  # of one that anndata did not write anything may be otherwise
-            raise ScoreError(f"{path} is no h5ad as anndata writes it: {said_by(error)}") from error
+            raise ScoreError(f"{path} is not an h5ad as anndata writes it: {said_by(error)}") from error
     if points.ndim != 2 or points.shape[1] != 2 or values.shape != (len(points), len(names)):
         raise ScoreError(f"{path}: {points.shape} positions, {len(names)} names and numbers of shape {values.shape}")
     return points, values, tuple(map(str, names)), False
@@ -226,7 +226,7 @@ def _cells(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]
             points.append((float(place[0]), float(place[1])))
             types.append(class_name(feature.get("properties"), UNNAMED))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
-        raise ScoreError(f"{path} is no GeoJSON of cells: {said_by(error)}") from error
+        raise ScoreError(f"{path} is not a GeoJSON of cells: {said_by(error)}") from error
     if not points:
         raise ScoreError(f"{path} holds no cells (points or polygons)")
     return np.array(points), *_one_of(np.array(types, object), path), True

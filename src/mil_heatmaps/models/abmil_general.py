@@ -122,7 +122,7 @@ class ABMILGeneral(PublicModel):
         branches, count = sizes["K"], match.count("heads.{c}") if classes else sizes["C"]
         embed, in_dim = match.chains.get("embed", ()), sizes.get("D", sizes["E"])
         if any(layer.kind == "norm" and not layer.full for layer in embed):
-            match.misfit = match.misfit or "a norm in the embedding has no running statistics, so it is no batch norm"
+            match.misfit = match.misfit or "the embedding's norm has no running statistics, so it is not a batch norm"
         if not embed and in_dim != sizes["E"]:
             match.misfit = match.misfit or f"the attention reads {sizes['E']} numbers, and the adaptor gives {in_dim}"
         match.misfit = match.misfit or _misfit_of_head(match, classes)
@@ -266,7 +266,7 @@ def _misfit_of_head(match: Match, classes: bool) -> str:
     if [layer.kind for layer in layers] not in (["linear"], ["norm", "linear"]):
         return f"the head {key} is more than one Linear with perhaps a batch norm before it"
     if len(layers) == 2 and not layers[0].full:
-        return f"the norm in {key} has no running statistics, so it is no batch norm"
+        return f"the norm in {key} has no running statistics, so it is not a batch norm"
     pooled = f"{branches} x {width}" if branches > 1 else str(width)
     reads = match.sizes["P"]
     return "" if reads == branches * width else f"{key} reads {reads} numbers, and the attention pools {pooled}"

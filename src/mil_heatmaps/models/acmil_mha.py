@@ -107,7 +107,7 @@ class ACMILMultiHead(PublicModel):
 
     def refused_own_scores(self) -> dict[str, str]:
         """A LayerNorm stands between the patches and the classifier."""
-        return {"class_contribution": "a LayerNorm stands between pooling and classifier, so the logit is no sum"}
+        return {"class_contribution": "a LayerNorm stands between pooling and classifier, so the logit is not a sum"}
 
     def embedded(self, x: Tensor) -> Tensor:
         """Return (n, E) of features (n, D)."""

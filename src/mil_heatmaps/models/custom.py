@@ -127,8 +127,8 @@ class CustomModel(MILModel):
             return
         if torch.allclose(one.sort(0)[0], two.sort(0)[0], rtol=1e-4, atol=1e-6):
             raise ModelError(
-                f"{self.title} does not return scores in the order of the patches: {len(few)} patches in turned order "
-                "gave the same numbers, but not in turned order; give row i of the scores to row i of the features"
+                f"{self.title} does not return scores in the order of the patches: {len(few)} patches in reverse order "
+                "gave the same numbers, but not in reverse order; return row i of the scores for row i of the features"
             )
 
     def unexplained(self) -> str | None:

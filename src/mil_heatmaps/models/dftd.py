@@ -7,7 +7,7 @@ What reaches the second tier depends on `distill` and ``k = total_instance // nu
 - AFS: one vector a random group, ``F_g = sum_{i in g} a1_i h_i``.
 - MaxS and MaxMinS with k >= 1: the k best (and k worst) patches of each random group.
 
-The last two depend on the grouping, which MIL-Lab draws anew on every call, at inference too, so that its
+The last two depend on the grouping, which MIL-Lab draws again on every call, at inference too, so that its
 prediction is a matter of luck. Outside training, `forward` and the logits of `explain` here always use the
 grouping of ``random.Random(0)``, which is what MIL-Lab gives after ``random.seed(0)``; `attention_gate` and
 `class_contribution` explain exactly that prediction. A patch's weight in them depends on the company it was
@@ -153,7 +153,7 @@ class DFTD(MILModel):
 
     def unexplained(self) -> str | None:
         """Where groups are drawn, a smaller bag draws others: the difference would be of the luck."""
-        return None if self._exact else "removing a patch draws all its random groups anew"
+        return None if self._exact else "removing a patch draws all its random groups again"
 
     def exact_form(self, rows: Rows) -> Form:
         """The logits are sums over the patches, without a softmax."""

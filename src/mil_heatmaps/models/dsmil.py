@@ -101,7 +101,7 @@ class DSMIL(MILModel):
     def refused_own_scores(self) -> dict[str, str]:
         """A LayerNorm stands between the patches and the classifier."""
         return {
-            "class_contribution": "a LayerNorm stands between pooling and classifier, so the logit is no sum"
+            "class_contribution": "a LayerNorm stands between pooling and classifier, so the logit is not a sum"
         }
 
     def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:

@@ -6,7 +6,7 @@
 With AFS the second tier sees the f_g; with MaxS, of each group, the n patches in which the first tier's classifier sees
 most of the last class; with MaxMinS these and the n with the least.
 
-The authors draw the groups anew each time. Here those of ``random.Random(0)`` make the prediction, and `…_mean` is over
+The authors draw new groups each time. Here those of ``random.Random(0)`` make the prediction, and `…_mean` is over
 seeds 0 to 15, as for `dftd`, MIL-Lab's form, whose tiers have no softmax.
 """
 
@@ -101,7 +101,7 @@ class DTFDOriginal(PublicModel):
         return made
 
     def exact_form(self, rows: Rows) -> None:
-        """None: a part of the bag is grouped anew."""
+        """None: a part of the bag is grouped again."""
 
     # -- one bag as a whole, with gradients --------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ class ILRA(MILModel):
 
     def refused_own_scores(self) -> dict[str, str]:
         """Nothing after the pooling is linear."""
-        return {"class_contribution": "LayerNorms and a feed-forward layer follow, so the logit is no sum"}
+        return {"class_contribution": "LayerNorms and a feed-forward layer follow, so the logit is not a sum"}
 
     def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features: two sets of tokens and a

@@ -118,7 +118,7 @@ class StampMLP(_OfTheMean):
 
     def refused_own_scores(self) -> dict[str, str]:
         """ReLU stands between the mean and the logit."""
-        why = {"class_contribution": "layers with ReLU follow the mean, so the logit is no sum over patches"}
+        why = {"class_contribution": "layers with ReLU follow the mean, so the logit is not a sum over patches"}
         return super().refused_own_scores() | why
 
     def explain_bag(self, bag: Bag, wanted: frozenset[str]) -> BagResult:

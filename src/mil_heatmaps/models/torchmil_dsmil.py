@@ -83,7 +83,7 @@ class DSMILTorchmil(DSMILOriginal):
 
     def refused_own_scores(self) -> dict[str, str]:
         """Half of the logit is one patch's."""
-        return {"class_contribution": "half of the logit is that of the best patch alone, so it is no sum over patches"}
+        return {"class_contribution": "half of the logit comes from the best patch alone, so it is not a sum"}
 
     def bag_vectors(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the vector and the best patch's logit, (1, 1, V + 1), and raw attention (N, 1)."""

@@ -101,7 +101,7 @@ class Transformer(MILModel):
     def refused_own_scores(self) -> dict[str, str]:
         """Nothing about a transformer's logit is a sum over patches."""
         return {
-            "class_contribution": "blocks and LayerNorm are not linear, so the logit is no sum over patches"
+            "class_contribution": "blocks and LayerNorm are not linear, so the logit is not a sum over patches"
         }
 
     def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:

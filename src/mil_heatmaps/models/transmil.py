@@ -103,7 +103,7 @@ class TransMIL(MILModel):
 
     def refused_own_scores(self) -> dict[str, str]:
         """Nothing about the logit is a sum over patches."""
-        return {"class_contribution": "attention and a LayerNorm follow, so the logit is no sum over patches"}
+        return {"class_contribution": "attention and a LayerNorm follow, so the logit is not a sum over patches"}
 
     def memory_estimate(self, n: int, wanted: frozenset[str] = frozenset()) -> int:
         """Return the bytes that a bag of `n` patches takes beside its features."""

@@ -139,7 +139,7 @@ class WiKG(MILModel):
     def refused_own_scores(self) -> dict[str, str]:
         """A readout by mean or max weighs nothing."""
         refused = {
-            "class_contribution": "a LayerNorm stands between readout and classifier, so the logit is no sum"
+            "class_contribution": "a LayerNorm stands between readout and classifier, so the logit is not a sum"
         }
         if self.pool != "attn":
             refused["attention"] = f"its readout is a plain {self.pool}, which has no attention"

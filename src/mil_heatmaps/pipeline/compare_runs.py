@@ -69,7 +69,7 @@ def open_run(folder: Path) -> Runner:
     for config in run.configs:
         return Runner(load_config(config.resolve(), own))
     raise ConfigError(
-        f"{folder} is no experiment: it holds neither config.yaml (<raw_save_dir>/<save_exp_code>) nor run.yaml"
+        f"{folder} is not an experiment: it holds neither config.yaml (<raw_save_dir>/<save_exp_code>) nor run.yaml"
     )
 
 

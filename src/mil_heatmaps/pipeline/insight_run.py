@@ -1,4 +1,4 @@
-"""Numbers and sheets over what a run has finished, each made anew only when what it is made of has changed."""
+"""Numbers and sheets over what a run has finished, each made again only when what it is made of has changed."""
 
 from __future__ import annotations
 

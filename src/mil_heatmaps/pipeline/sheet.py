@@ -113,7 +113,7 @@ def _columns(work: SlideWork, scores: Sequence[str]) -> list[tuple[str, DrawnCol
         if name not in told:
             meant = did_you_mean(name, told)
             raise ConfigError(f"no score {name!r}: {meant}the slide's file has {', '.join(told)}")
-        none = told[name].values[:0, 0]  # the column that CLAM's tools see is found anew
+        none = told[name].values[:0, 0]  # the column that CLAM's tools see is found again
         column = columns_of(work, replace(work.score_file, scores=told[name], extra=(), attention=none))[0]
         several, classes = len(told[name].names) > 1, column.name in (work.config.class_names or ())
         out.append((score_words(name, column.kind, column.name if several else None, of_class=classes), column))

@@ -80,7 +80,7 @@ class EventReader:
         """Yield the events added since the last call."""
         try:
             with self._path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < self._at:  # somebody began the file anew
+                if file.seek(0, os.SEEK_END) < self._at:  # somebody began the file again
                     self._at = 0
                 file.seek(self._at)
                 data = file.read()

@@ -156,7 +156,7 @@ def _sheets(insight: Path) -> list[dict[str, Any]]:
             with Image.open(path) as picture:
                 small = picture.convert("RGB")
         except (OSError, ValueError, UnidentifiedImageError) as error:
-            panels.append(_panel(title, f"{name} cannot be read ({reason_of(error)}); insight_arguments make it anew"))
+            panels.append(_panel(title, f"{name} cannot be read ({reason_of(error)}); insight_arguments make it again"))
             continue
         small.thumbnail((SHEET_PX, SHEET_PX))
         file = io.BytesIO()

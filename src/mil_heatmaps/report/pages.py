@@ -70,7 +70,7 @@ def plot(svg: str) -> Any:
 def rendered(template: str, values: Mapping[str, Any]) -> Iterator[bytes]:
     """Yield a page as UTF-8, some ten thousand bytes at a time.
 
-    Bytes of a name that is no text are written as ``\\udcff``.
+    Bytes of a name that is not a text are written as ``\\udcff``.
     """
     held: list[str] = []
     size = 0

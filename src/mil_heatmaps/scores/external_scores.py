@@ -51,9 +51,9 @@ def read_external_scores(
     Parameters
     ----------
     slide_size_l0 : (width, height), optional
-        Lets scores of another slide be refused.
+        Size of the slide, to refuse scores of another slide.
     space : SlideSpace, optional
-        What is known of the slide, `Slide.space`, in place of its size.
+        What is known about the slide (`Slide.space`), in place of its size.
     slide_id : str, optional
         Picks the rows of one slide where the table has a ``slide_id`` column.
     columns : names, optional

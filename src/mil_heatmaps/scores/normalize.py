@@ -75,6 +75,10 @@ def normalize(
 ) -> NormalizedScores:
     """Return `scores` as shades, on the scale 0 to 1.
 
+    >>> shown = normalize([2.0, 4.0, 3.0], "minmax")
+    >>> shown.shades.tolist(), shown.label
+    ([0.0, 1.0, 0.5], 'minimum to maximum of the slide: 2 to 4')
+
     Parameters
     ----------
     scores : (N,) or (N, 1)

@@ -16,6 +16,11 @@ def rank_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
     The lowest of N different scores is 100 / N, never 0; the highest 100. Ties share their mean rank. Scores
     that are NaN or infinite get NaN and do not count. The shape is kept; (0,) gives (0,).
+
+    >>> rank_percentiles([0.2, 0.9, 0.5, 0.5]).tolist()
+    [25.0, 100.0, 62.5, 62.5]
+    >>> rank_percentiles([3.0, float("nan")]).tolist()
+    [100.0, nan]
     """
     values = np.asarray(scores)
     out = np.full(values.shape, np.nan)
@@ -43,6 +48,9 @@ def reference_percentiles(scores: npt.ArrayLike, reference: npt.ArrayLike) -> np
 
     ``(below + not above + [1 if present]) * 50 / M`` with M reference scores; 0 is possible. The shape of
     `scores` is kept. Scores that are NaN or infinite get NaN; such reference scores do not count.
+
+    >>> reference_percentiles([0.5, 2.0, 9.0], reference=[1.0, 2.0, 3.0, 4.0]).tolist()
+    [0.0, 50.0, 100.0]
 
     Raises
     ------

@@ -54,20 +54,19 @@ def read_scores(
     slide_size_l0: tuple[int, int] | None = None,
     space: SlideSpace | None = None,
 ) -> ScoreFile:
-    """Return what a score file holds: ours, CLAM's own ``blockmap.h5``, or any HDF5 file with the least
-    content.
+    """Return the content of a score file: this program's, CLAM's ``blockmap.h5``, or any minimal HDF5 file.
 
-    The least is ``coords`` (N, 2) and either ``scores`` (N,) or (N, K) or ``attention_scores`` (N, 1).
+    A minimal file has ``coords`` (N, 2) and either ``scores`` (N,) or (N, K) or ``attention_scores`` (N, 1).
 
     Parameters
     ----------
     patch_size_l0 : float or (width, height), optional
-        For files that do not say how large their patches are; without it the step of the coordinates is
+        Used if the file does not state the size of its patches. Without it the step of the coordinates is
         taken.
     slide_size_l0 : (width, height), optional
-        Lets scores of another slide be refused.
+        Size of the slide, to refuse scores of another slide.
     space : SlideSpace, optional
-        What is known of the slide, `Slide.space`, in place of its size.
+        What is known about the slide (`Slide.space`), in place of its size.
 
     Raises
     ------

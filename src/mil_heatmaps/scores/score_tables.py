@@ -248,7 +248,7 @@ def numbers(table: "pd.DataFrame", name: str, path: Path, *, blank: bool = False
     if wrong.any():
         row = int(np.argmax(wrong))
         found = str(column.iloc[row])
-        raise ScoreError(f"{path}: line {_line(table, row)}, column {name!r}: {found!r} is no number")
+        raise ScoreError(f"{path}: line {_line(table, row)}, column {name!r}: {found!r} is not a number")
     return values
 
 

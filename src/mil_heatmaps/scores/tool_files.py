@@ -96,9 +96,9 @@ def _box(geometry: Any, number: int, path: Path) -> tuple[float, float, float, f
             raise ValueError(f"its geometry is a {geometry['type']}")
         points = np.array(geometry["coordinates"][0], np.float64)
         if points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points).all() or np.abs(points).max() > 1e9:
-            raise ValueError("its ring is no list of finite x, y")
+            raise ValueError("its ring is not a list of finite x, y")
     except (TypeError, KeyError, IndexError, ValueError) as cause:
-        raise ScoreError(f"{path}: object {number} is no rectangle ({reason_of(cause)})") from cause
+        raise ScoreError(f"{path}: object {number} is not a rectangle ({reason_of(cause)})") from cause
     (left, top), (right, bottom) = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     return float(left), float(top), float(right), float(bottom)
 
@@ -116,7 +116,7 @@ def _measurements(told: Any, number: int, path: Path) -> dict[str, float]:
         if isinstance(value, int | float) and not isinstance(value, bool):
             found[str(name)] = float(value)
         elif value not in (None, "NaN"):
-            raise ScoreError(f"{path}: object {number}, measurement {name!r}: {value!r} is no number")
+            raise ScoreError(f"{path}: object {number}, measurement {name!r}: {value!r} is not a number")
     return found
 
 

@@ -19,7 +19,7 @@ def read_affine(path: Path) -> Affine:
     Raises
     ------
     ConfigError
-        It is no affine map, or one that cannot be turned round.
+        It is not an affine map, or cannot be inverted.
     """
     matrix = read_npy(path, ConfigError)
     if matrix.shape != (3, 3) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
@@ -27,5 +27,5 @@ def read_affine(path: Path) -> Affine:
     if not np.allclose(matrix[2], (0, 0, 1)):
         raise ConfigError(f"the last row of the affine map {path} must be 0 0 1, it is {matrix[2].tolist()}")
     if abs(np.linalg.det(matrix[:2, :2])) < 1e-9:
-        raise ConfigError(f"the affine map {path} cannot be turned round (its determinant is 0)")
+        raise ConfigError(f"the affine map {path} cannot be inverted (its determinant is 0)")
     return tuple(tuple(float(value) for value in row) for row in matrix.tolist())

@@ -49,7 +49,7 @@ class DicomHeader:
 
 
 def read_header(path: Path) -> DicomHeader | None:
-    """Return the header of a DICOM file; None for a file that is no DICOM, is damaged, or names no series."""
+    """Return the header of a DICOM file; None for a file that is not DICOM, is damaged, or names no series."""
     try:
         status = os.stat(path)
     except OSError:
@@ -82,7 +82,7 @@ def _number(value: bytes | None) -> int:
 
 
 def _values(file: BinaryIO, size: int) -> Mapping[int, bytes]:
-    """Return the raw values of `_WANTED`; empty when the file is no DICOM file or of a syntax nobody uses for slides.
+    """Return the raw values of `_WANTED`; empty if the file is not DICOM or has a syntax nobody uses for slides.
 
     Raises ValueError or struct.error where the file is damaged.
     """

@@ -40,12 +40,12 @@ def open_slide(
     mpp: float | None = None,
     default_mpp: float | None = None,
 ) -> "Slide":
-    """Return the slide at `path`; SlideError when it is missing or no slide. Use it in a `with` statement.
+    """Return the slide at `path`, for use in a `with` statement; SlideError if it is missing or not a slide.
 
-    `path` may be the folder of a DICOM series. Large reads are decoded by `threads`: when None one a core, at most 4.
-    Levels that are read row by row are kept as far as they fit in `keep_bytes` together, for whoever reads them again.
-    `mpp` is the resolution in micrometres per level-0 pixel, whatever the slide says, and `default_mpp` that of a slide
-    that says none.
+    `path` may be the folder of a DICOM series. Large reads use `threads` threads; None: one per core, at most 4.
+    Levels that are read row by row are kept for later reads, up to `keep_bytes` in all.
+    `mpp` is the resolution in micrometres per level-0 pixel and replaces what the slide says; `default_mpp` is used if
+    the slide states none.
     """
     place = Path(path)
     if not place.exists():

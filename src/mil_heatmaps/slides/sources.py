@@ -101,7 +101,7 @@ class OpenSlideSource:
             return rgb_over_white(np.asarray(slide.read_region(corner_l0, level, size_px)))
         except self._error:
             pass
-        # A slide that failed once refuses every later read with the first one's message: open it anew. It may have been
+        # A slide that failed once refuses every later read with the first one's message: reopen it. It may have been
         # another thread's read that failed, so this one is tried again where no other thread reads.
         with self._lock:
             fresh = self._opened_anew()
@@ -200,7 +200,7 @@ def _check_pixels(path: Path, size_px: tuple[int, int]) -> None:
     if pixels > MOST_PICTURE_PIXELS:
         raise SlideError(f"{what}, and up to {MOST_PICTURE_PIXELS:,} in all are; make a tiled TIFF of it")
     if pixels > max(_ALWAYS_PIXELS, _MOST_PIXELS_A_BYTE * stored):
-        raise SlideError(f"{what} in {stored:,} bytes: no tissue is squeezed like that")
+        raise SlideError(f"{what} in {stored:,} bytes: tissue never compresses that far")
 
 
 class PictureSource:

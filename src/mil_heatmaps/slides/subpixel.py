@@ -1,6 +1,6 @@
 """Interpolate patches whose corner lies between the pixels of a level, with OpenSlide's pixels to the last bit.
 
-OpenSlide itself gives the same pixels, but decodes and composes the tiles for each patch anew: two to five times the
+OpenSlide itself gives the same pixels, but decodes and composes the tiles for each patch again: two to five times the
 time of reading them from shared tiles (measured at 256 px on level 1 of a JPEG 2000 SVS and of a JPEG TIFF).
 
 OpenSlide has Cairo draw every tile: bilinear, in single precision, at a place rounded to 1/65536 of a pixel. On a seam

@@ -80,7 +80,7 @@ def read_directories(path: Path) -> list[TiffDirectory]:
 
 
 def _order(head: bytes) -> str | None:
-    """Return the byte order as `struct` names it, None when this is no TIFF."""
+    """Return the byte order as `struct` names it, None when this is not a TIFF."""
     return {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}.get(head[:4])
 
 
@@ -89,7 +89,7 @@ def _read(file: BinaryIO) -> list[TiffDirectory]:
     head = file.read(16).ljust(16, b"\0")
     order = _order(head)
     if order is None:
-        raise TiffHeaderError("it is no TIFF")
+        raise TiffHeaderError("it is not a TIFF")
     big = b"+" in head[:4]
     place = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
     found: list[TiffDirectory] = []

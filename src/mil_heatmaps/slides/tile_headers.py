@@ -31,7 +31,7 @@ _GOOD, _LIES = 1, 2
 
 
 class TileHeaders:
-    """What the JPEG tiles of a slide claim; empty for what is no TIFF. Safe to ask from several threads."""
+    """What the JPEG tiles of a slide claim; empty for what is not a TIFF. Safe to ask from several threads."""
 
     def __init__(self, path: Path, vendor: str) -> None:
         self._path = path

@@ -50,7 +50,7 @@ def read_mask(path: str | os.PathLike[str]) -> TissueMask:
     if kind in ([".pkl"], [".pickle"]) and not packed:
         return _read_pickle(place)
     raise TissueError(
-        f"{place} is no tissue file: expected .geojson, .geojson.gz, .json or .pkl (CLAM's mask)"
+        f"{place} is not a tissue file: expected .geojson, .geojson.gz, .json or .pkl (CLAM's mask)"
     )
 
 

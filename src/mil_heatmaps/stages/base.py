@@ -310,7 +310,7 @@ class SlideWork:
             self.on_stage(progress.words)
 
     def forget_artifacts(self, written: Collection[Path]) -> None:
-        """Drop what was read from artifacts that a stage has now written anew, and what follows from them."""
+        """Drop what was read from artifacts that a stage has now written again, and what follows from them."""
         paths, config = self.job.paths, self.config
         fine = paths.fine_scores_h5(config.patching_arguments.overlap, config.heatmap_arguments.use_roi)
         for name, path in (("mask", paths.mask_pkl), ("score_file", paths.blockmap_h5), ("fine_file", fine)):

@@ -30,7 +30,7 @@ class ExplanationCosts:
         names = asked_explanations(work)
         path = work.features_path
         if not names or not path.is_file():
-            return [f"{name}: as many forwards as its patches ask for, once they are there" for name in names], None
+            return [f"{name}: the cost is known when the slide's patches are there" for name in names], None
         from mil_heatmaps.explain.estimates import check_cost, check_window, choose_window, cost_of
         from mil_heatmaps.features.read import feature_info
         from mil_heatmaps.models.explaining import chosen_settings, exact_passes

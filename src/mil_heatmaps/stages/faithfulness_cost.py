@@ -40,7 +40,7 @@ class CostOfMeasuring:
             if model.refused_explanations():
                 return f"faithfulness: not measured, {next(iter(model.refused_explanations().values()))}"
             if (passes := exact_passes(model, info.width)) is not None:
-                return f"faithfulness: exact, about {'one forward' if passes == 1 else f'{passes} forwards'}"
+                return f"faithfulness: exact, about {'one forward pass' if passes == 1 else f'{passes} forward passes'}"
             return self._of_forwards(model, info.n, info.width)
         except (HeatmapError, OSError, RuntimeError):  # the stage itself says what is wrong
             return None
@@ -56,9 +56,9 @@ class CostOfMeasuring:
         if self._a_patch is None:
             self._a_patch = _seconds_a_patch(model, min(count, MOST_TIMED), width)
         seconds = forwards * self._a_patch * count / 2
-        told = f"faithfulness: {forwards:,} forwards of about half the slide, about {time_words(seconds)}"
+        told = f"faithfulness: {forwards:,} forward passes of about half the slide, about {time_words(seconds)}"
         if plan.level == "quick" and seconds > 60 * plan.max_minutes:
-            told += f", over max_minutes {plan.max_minutes:g}: not begun"
+            told += f", over max_minutes {plan.max_minutes:g}: not started"
         return told
 
 

@@ -220,7 +220,7 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
     if (drawn := work.config.heatmap_arguments.score) in CONCEPT_SCORES:
         assert source.concepts is not None
         source.concepts.check(fine)
-        return source.concepts.scores(fine.features, fine.grid)[str(drawn)], "each patch compared by itself"
+        return source.concepts.scores(fine.features, fine.grid)[str(drawn)], "each patch compared on its own"
     model, name = source.load(device), source.scores_wanted(device)[0]
     if model.is_alone(name):
         settings = {**settings_of(work), "task": work.config.model_arguments.task}
@@ -231,7 +231,7 @@ def score_fine_map(work: SlideWork, fine: PatchFeatures) -> tuple[PatchScores, s
             found = model.explain(fine, [name], outputs, targets=targets, settings=settings).scores[name]
         else:
             found = model.patch_scores(fine, name, names)
-        return found, "each patch scored by itself"
+        return found, "each patch scored on its own"
     if name in EXPLANATIONS:
         raise ModelError(
             f"{name} asks the model of the slide's own bag and has no finer map; draw single with calc_heatmap: true, "

@@ -64,7 +64,7 @@ class PartialResults:
                     if label != "key":
                         name, key = json.loads(label)
                         parts.setdefault(name, {})[key] = stored[label]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # there is none, or it is no whole file
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # there is none, or it is not a whole file
             return {}
         return parts
 

@@ -60,7 +60,7 @@ def _label_and_class(work: SlideWork) -> tuple[str, int | None]:
     return row.label, prediction.predicted if prediction is not None and classes else None
 
 
-_MODES = {"topk": "highest patches", "reverse_topk": "lowest patches", "range_sample": "patches drawn by chance"}
+_MODES = {"topk": "highest patches", "reverse_topk": "lowest patches", "range_sample": "patches drawn at random"}
 
 
 def _facts(work: SlideWork, column: DrawnColumn, shown_patches: int) -> list[str]:

@@ -83,7 +83,7 @@ def _dicom(work: SlideWork, drawing: Drawing) -> list[Path]:
         # The drawn column under the name it has among all of them, which its score's may precede.
         scores = drawn_file(work).scores
         name = next((n for n in (f"{scores.score} {planned.column.name}", planned.column.name) if n in names), None)
-        if name is None:  # the mean of heads, say, is no column of the file
+        if name is None:  # the mean of heads, say, is not a column of the file
             name = planned.column.name
             columns = {**picture.columns, name: planned.column.scores}
             picture = replace(picture, columns=columns, kinds={**picture.kinds, name: planned.column.kind})

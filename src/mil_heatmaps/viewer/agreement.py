@@ -143,7 +143,7 @@ def agreement_words(told: Mapping[str, Any]) -> list[str]:
 
 def _kappa_words(about: Mapping[str, Any]) -> str:
     if about["kappa"] is None:
-        return f"cannot be told ({about['slides']} slides in common)"
+        return f"cannot be computed ({about['slides']} slides in common)"
     ends = about["interval"]
     interval = f", 95 % interval {ends[0]:.2f} to {ends[1]:.2f}" if ends else ""
     return f"{about['kappa']:.2f}{interval} ({about['slides']} slides)"

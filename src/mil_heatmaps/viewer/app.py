@@ -256,7 +256,7 @@ def _file(name: str, request: Request) -> Response:
     path = page_files().get(name)
     if path is None:
         return Response("not found", status_code=404, media_type="text/plain")
-    # Small files, read anew each time so that an edit shows on reload; packed, as the page may come from far away.
+    # Small files, read again each time so that an edit shows on reload; packed, as the page may come from far away.
     data, headers = path.read_bytes(), {"cache-control": "no-cache", "vary": "accept-encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         data, headers = _packed(data), {**headers, "content-encoding": "gzip"}

@@ -24,7 +24,7 @@ class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         self._waiting: asyncio.TimerHandle | None = self.loop.call_later(self.request_s, self._give_up)
 
     def data_received(self, data: bytes) -> None:
-        """Stop waiting once the head of a request is complete; begin anew with the first byte of the next one."""
+        """Stop waiting once the head of a request is complete; begin again with the first byte of the next one."""
         super().data_received(data)
         if self.cycle is not None and self.cycle is not self._last_cycle:
             self._last_cycle = self.cycle

@@ -229,7 +229,7 @@ class Content:
                 break
         layer: ScoreLayer = _at(layers, number)
         if stamp and stamp != layer.stamp:
-            raise Changed(f"{layer.named.path.name} was rewritten; load the slide anew")
+            raise Changed(f"{layer.named.path.name} was rewritten; load the slide again")
         return layer
 
     def inside(self, slide: int, number: int, stamp: str = "") -> bytes:

@@ -67,5 +67,5 @@ def _numbers(values: Any, path: Path) -> list[float]:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
     if not isinstance(values, list) or not all(map(is_number, values)):
-        raise ScoreError(f"{path}: a curve is no list of numbers")
+        raise ScoreError(f"{path}: a curve is not a list of numbers")
     return values

@@ -54,6 +54,6 @@ def serves_own_tiles(tiff: TiffLevel | None) -> bool:
             return False
         shown = imagecodecs.jpeg8_decode(standalone_jpeg(tiff, data))
         expected = tiff.decode_raw(data)
-    except Exception:  # every codec has errors of its own, and the file may be cut; such tiles are then encoded anew
+    except Exception:  # every codec has errors of its own, and the file may be cut; such tiles are then encoded again
         return False
     return shown.shape == expected.shape and float(np.abs(shown.astype(np.int16) - expected).mean()) < _ALIKE

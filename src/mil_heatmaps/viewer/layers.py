@@ -146,7 +146,7 @@ class ScoreFiles:
     def read(self, path: Path, slide_id: str, space: "SlideSpace | None" = None) -> "tuple[str, ScoreFile]":
         """Return the stamp of `path` and the scores in it: a score file, CLAM's own, or a table.
 
-        ScoreError when it has none. A file that was rewritten is read anew. `slide_id` picks the rows of a table that
+        ScoreError when it has none. A file that was rewritten is read again. `slide_id` picks the rows of a table that
         holds several slides; `space` is what coordinates mean on the slide.
         """
         from mil_heatmaps.scores.external_scores import read_external_scores

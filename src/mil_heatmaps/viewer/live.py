@@ -1,4 +1,4 @@
-"""A catalog that is read anew while its run goes on."""
+"""A catalog that is read again while its run goes on."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 LEAST_S = 2.0
 WHOLE_S = 120.0
 SHARE = 0.02
-"""At most so large a part of the time is spent on reading everything anew: tiles wait meanwhile."""
+"""At most so large a part of the time is spent on reading everything again: tiles wait meanwhile."""
 
 
 class LiveCatalog:
@@ -26,9 +26,9 @@ class LiveCatalog:
     ----------
     catalog : Catalog
     again : function, optional
-        Reads it anew; left out, it never changes.
+        Reads it again; left out, it never changes.
     sign : function, optional
-        Quickly gives what changes when there is something new; all is read anew then, and otherwise now and then.
+        Quickly gives what changes when there is something new; all is read again then, and otherwise now and then.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class LiveCatalog:
         self._next_whole = time.monotonic() + (0.0 if sign is None else WHOLE_S)
 
     def refresh(self, *, now: bool = False) -> Catalog:
-        """Return the catalog, read anew unless that was done a moment ago; what cannot be read leaves it as it is."""
+        """Return the catalog, read again unless that was done a moment ago; what cannot be read leaves it as it is."""
         if self._again is None or (not now and time.monotonic() < self._next):
             return self.catalog
         if not self._lock.acquire(blocking=now):  # somebody is at it
@@ -72,7 +72,7 @@ class LiveCatalog:
                 self.catalog = fresh
                 self.version += 1
         except (HeatmapError, OSError) as error:
-            logger.warning("the run cannot be read anew: %s", reason_of(error))
+            logger.warning("the run cannot be read again: %s", reason_of(error))
             self._next = time.monotonic() + 10 * LEAST_S
         finally:
             self._lock.release()

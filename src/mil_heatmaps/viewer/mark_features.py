@@ -46,7 +46,7 @@ def features_of(value: Any) -> list[Feature]:
 def _check(feature: Any, number: int) -> int:
     """Return how many points a feature has."""
     if not isinstance(feature, dict) or feature.get("type") != "Feature":
-        raise MarkError(f"mark {number} is no GeoJSON Feature")
+        raise MarkError(f"mark {number} is not a GeoJSON Feature")
     geometry = feature.get("geometry")
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if not isinstance(kind, str) or kind not in _DEPTHS:

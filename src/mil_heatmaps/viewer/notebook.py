@@ -96,7 +96,7 @@ def show(
     marks : folder for marks and verdicts
     height : of the frame, in pixels
     host : name of the JupyterHub or JupyterLab as its address has it; a notebook on this machine needs none
-    prefix : path of the notebook's server there; left out, what JupyterHub tells its kernels
+    prefix : path of the notebook's server there. Default: what JupyterHub tells its kernels
     port : to listen on, where it is forwarded by number (VS Code on another machine); any free one for 0
 
     Raises

@@ -32,7 +32,7 @@ class OpenSlides:
 
     @contextmanager
     def use(self, path: Path, *, lossless: bool = False) -> Iterator[TileSlide]:
-        """Yield the slide at `path`, opened anew when it was rewritten; SlideError when it cannot be opened."""
+        """Yield the slide at `path`, opened again when it was rewritten; SlideError when it cannot be opened."""
         key = path, lossless, stamp_of(path)
         with self._lock:
             held = self._held.setdefault(key, _Held())

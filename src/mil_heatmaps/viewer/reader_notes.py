@@ -43,7 +43,7 @@ class ReaderNotes:
 
     def __init__(self, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--marks: {folder} is no folder")
+            raise ConfigError(f"--marks: {folder} is not a folder")
         self.folder = folder
 
     @contextmanager
@@ -71,7 +71,7 @@ class ReaderNotes:
         path, checked = self._marks_path(slide_id), features_of(features)
         with self._locked():
             if fresh_stamp(path) != stamp:
-                raise Changed(f"the marks of {slide_id} were changed elsewhere; they are shown anew")
+                raise Changed(f"the marks of {slide_id} were changed elsewhere; they are shown again")
             write_text(path, as_text(checked))
             return {"stamp": fresh_stamp(path)}
 

@@ -57,7 +57,7 @@ def draw_figure(
     Parameters
     ----------
     drawing : Drawing
-        Any scale and region; the map is drawn anew at the size of the figure.
+        Any scale and region; the map is drawn again at the size of the figure.
     scores : (N,)
         Of the drawing's patches, for the histogram and the captions.
     text : FigureText

@@ -57,18 +57,18 @@ def draw_heatmap(
 ) -> Image.Image:
     """Return a heatmap of patch scores over a slide.
 
-    The picture is in memory whole; for pictures of any size use ``draw_to_file(path, plan_heatmap(...))``. What a user
-    should know of it (a level that was clamped, scores that were no numbers, patches without colour) is logged and
-    is in ``picture.info["notes"]``, a list of sentences.
+    The whole picture is in memory; for pictures of any size use ``draw_to_file(path, plan_heatmap(...))``. What a user
+    should know about it (a level that was clamped, scores that are not numbers, patches without colour) is logged,
+    and is in ``picture.info["notes"]``, a list of sentences.
 
     Parameters
     ----------
     scores : (N,), (N, 1) or (1, N)
-        Any numbers. NaN and infinite ones are drawn as uncovered, counted, and noted.
+        Any numbers. NaN and infinite ones get no colour; they are counted and noted.
     coords : (N, 2), or a PatchGrid
         Level-0 corners of the patches, x then y. A grid brings its own patch size and step.
     slide_path, wsi_object
-        The slide. With `segment`, its tissue clips the colours; one that was not segmented is, with the usual settings.
+        The slide. With `segment` only its tissue is coloured; it is segmented first if it was not yet.
     patch_size : int or (width, height)
         In level-0 pixels.
     overlap : float
@@ -87,7 +87,7 @@ def draw_heatmap(
     Raises
     ------
     ScoreError, ConfigError, TissueError, SlideError
-        For scores, options, tissue or a slide that will not do; each is a ValueError or an OSError too.
+        Scores, options, tissue or slide cannot be used. Each error is also a ValueError or an OSError.
     """
     view, colours = with_options(
         View(vis_level, segment=segment),

@@ -1,7 +1,7 @@
 """Pictures of a PDF as JPEG: Matplotlib stores every pixel of them, which makes a figure of 300 dpi 10 MB.
 
 A classic PDF is objects, each beginning where its table of cross references says, and that table. The objects of
-pictures are written anew, and the table after them.
+pictures are written again, and the table after them.
 """
 
 import io

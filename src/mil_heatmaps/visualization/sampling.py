@@ -150,7 +150,7 @@ def sample_top_patches(
     bot_right: Sequence[int] | None = None,
     **choice: Any,
 ) -> list[SampledPatch]:
-    """Return the patches that matter, with their pictures; fewer than `k` when there are no more.
+    """Return the patches with the highest scores (or another choice) and their pictures; at most `k`.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def sample_top_patches(
     coords : (N, 2)
         Level-0 corners.
     patch_size : int or (width, height)
-        Of the pictures, in pixels of `patch_level`. A grid brings its own.
+        Size of the pictures, in pixels of `patch_level`. A grid has its own.
     top_left, bot_right : (x, y)
         Choose only patches that begin in this region; percentiles stay those of the whole slide.
     k, mode, seed, score_start, score_end, unit

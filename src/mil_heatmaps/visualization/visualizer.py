@@ -41,28 +41,28 @@ class MILLabVisualizer:
     Parameters
     ----------
     checkpoint : path, optional
-        The trained model. What kind it is, its width and its classes are read from it.
+        The trained model. Its family, the width of its features and its classes are read from the file.
     model : MILModel, optional
         A model in memory, in place of a checkpoint.
     model_name : str, optional
-        MIL-Lab's name, such as ``abmil.base.uni_v2.none``, where the checkpoint does not tell.
+        MIL-Lab's name, such as ``abmil.base.uni_v2.none``, if the checkpoint does not say.
     num_classes : int, optional
     class_names : names of the outputs in the model's order, optional
-        Of classes, of a regression's quantities, of a survival model's intervals.
+        Names of classes, of a regression's values, or of a survival model's intervals.
     task : ``classification``, ``multilabel``, ``regression`` or ``survival``, optional
-        What the outputs are; left out, as the checkpoint says, else classes.
+        What the outputs are. Default: what the checkpoint says, otherwise classification.
     score : str, optional
         Which of the model's scores to draw; `score_names` lists them.
     settings : dict, optional
-        Of explanations, the keys of the config's `explanation_arguments`: ``{"output": "probability", "steps": 64}``.
+        Keys of the config's `explanation_arguments`: ``{"output": "probability", "steps": 64}``.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     **overrides
-        Settings of the model that neither name nor checkpoint tells.
+        Settings of the model that neither name nor checkpoint gives.
 
     Raises
     ------
     CheckpointError, ModelError
-        The checkpoint is missing, damaged, or does not fit what was said of it; no such score or device.
+        The checkpoint is missing, damaged, or does not fit the other arguments; the score or device does not exist.
     """
 
     def __init__(
@@ -141,21 +141,21 @@ class MILLabVisualizer:
         h5 : path or PatchFeatures
             The slide's features (TRIDENT, CLAM, ``.pt``), or the folder they are in.
         tissue : path or TissueMask, optional
-            Outlines to clip the colours to (GeoJSON of TRIDENT or QuPath, CLAM's mask.pkl); left out, the tissue
-            is found.
+            Outlines that limit the colours (GeoJSON from TRIDENT or QuPath, or CLAM's mask.pkl). Default: the tissue
+            is segmented.
         segment : bool
             False colours whole patches.
         classes, head
-            Which column of the score, where it has several; see `mil_heatmaps.scores.select.select_columns`. Of several
-            chosen the first is drawn.
+            Which column of the score, if it has several; see `mil_heatmaps.scores.select.select_columns`. If several
+            are chosen, the first is drawn.
         label : str, optional
             The slide's true class, for the figure and ``classes="label"``.
         patch_size_level0, coords_dir : optional
             For feature files that hold no patch size, or no coordinates.
         coords_frame, coords_unit
-            Where coordinates count from and what they are in, as the config's keys of these names say it.
+            Frame and unit of the coordinates, as in the config's keys of the same names.
         mpp : float, optional
-            Resolution of the slide in micrometres per level-0 pixel; left out, as the slide says.
+            Resolution of the slide in micrometres per level-0 pixel. Default: what the slide says.
         **options
             Of `draw_heatmap`: ``vis_level``, ``cmap``, ``alpha``, ``normalize``, ``smooth``, ...
 

@@ -91,7 +91,7 @@ def shards_of(index: Path) -> dict[str, Path]:
     content = read_json(index)
     names = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise CheckpointError(f"{index} is no index of weights: it needs a weight_map, tensor name to file name")
+        raise CheckpointError(f"{index} is not an index of weights: it needs a weight_map, tensor name to file name")
     found: dict[str, Path] = {}
     for key, name in names.items():
         # A name with a path in it could read any file of this machine.

@@ -33,7 +33,7 @@ def require_same_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor
 
 
 def require_plain_weights(tensors: Mapping[str, Tensor]) -> None:
-    """Raise a `CheckpointError` for a tensor that is no plain array of real numbers, or would unpack to far more."""
+    """Raise a `CheckpointError` for a tensor that is not a plain array of real numbers, or would unpack to far more."""
     for key, value in tensors.items():
         what = ""
         if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_nested:
@@ -44,4 +44,4 @@ def require_plain_weights(tensors: Mapping[str, Tensor]) -> None:
         elif (size := value.numel() * value.element_size()) > max(value.untyped_storage().nbytes(), MOST_REPEATED):
             what = f"a view that would unpack to {size:,} bytes"
         if what:
-            raise CheckpointError(f"{key} is {what}, where plain weights are needed: save the model's state dict anew")
+            raise CheckpointError(f"{key} is {what}, where plain weights are needed: save the model's state dict again")

@@ -13,7 +13,7 @@ from mil_heatmaps.errors import HeatmapError, ModelError
 from mil_heatmaps.words import kind_and_text
 
 ANYTHING = (Exception, SystemExit)
-"""What code of the user's may raise without ending the run: a script's sys.exit is no wish of the user's here."""
+"""What code of the user's may raise without ending the run: a script's sys.exit is not a wish of the user's here."""
 
 
 def import_class(model_class: str) -> type:

@@ -50,7 +50,7 @@ class Found:
         The other names around it, below the wrapper: ``("encoder",)`` of a model saved in parts.
     tensors : dict
     objects : dict
-        What else was among them that is no plain value.
+        What else was among them that is not a plain value.
     """
 
     wrapper: tuple[str, ...]
@@ -117,8 +117,8 @@ def _refuse_objects(found: Found) -> None:
     for key, value in found.objects.items():
         if key not in SETTINGS_NAMES:
             raise CheckpointError(
-                f"{key!r} is no tensor but an object of {value.record_name} among the weights, which was not made: "
-                "save the model's state dict anew, as plain tensors"
+                f"{key!r} is not a tensor but an object of {value.record_name} among the weights, which was not made: "
+                "save the model's state dict again, as plain tensors"
             )
 
 

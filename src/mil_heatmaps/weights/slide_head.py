@@ -22,7 +22,7 @@ from mil_heatmaps.words import reason_of, said_by
 Floats = npt.NDArray[np.float64]
 
 COSINE = "cosine_to"
-"""Key of a head that is no model but a vector to compare with."""
+"""Key of a head that is not a model but a vector to compare with."""
 KINDS: Final[dict[str, tuple[Task, ...]]] = {
     "linear": ("regression",),
     "logistic": ("classification", "multilabel"),
@@ -191,7 +191,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="np") as file:
             told = dict(file.metadata() or {})
-            held = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (the file is no mapping)
+            held = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (the file is not a mapping)
     except SafetensorError as error:
         raise CheckpointError(f"cannot read the head {path}: {reason_of(error)}") from error
     for name in _NAMES:

@@ -212,9 +212,9 @@ export class Annotate {
     try {
       const features = featuresOf(await file.files[0].text());
       this.store.set([...this.store.features, ...features]);
-      toast(`${features.length} marks came in`);
+      toast(`${features.length} marks imported`);
     } catch (error) {
-      toast(`The file was not taken: ${error.message}`);
+      toast(`The file was not imported: ${error.message}`);
     }
     file.value = "";
   }

@@ -105,7 +105,7 @@ export class Cohort {
     return ROW_PX + LINE_PX * this.columns.length + (this.app.index.slides[0]?.answers ? 2 * LINE_PX : 0);
   }
 
-  /** Search and sort anew; the slide on the screen stays in sight. */
+  /** Search and sort again; the slide on the screen stays in sight. */
   arrange() {
     const matches = parseFilter(this.search.value, this.app.index.columns);
     this.rows = this.slides.map((_, number) => number).filter((number) => matches(this.slides[number], this.textOf(number)));

@@ -7,7 +7,7 @@ export function openData() {
 }
 
 const GONE = "The viewer does not answer: it was stopped. Start it again, then reload this page.";
-const LOCKED = "The viewer was started anew and does not know this browser. Open the link it printed.";
+const LOCKED = "The viewer was restarted and does not know this browser. Open the link it printed.";
 
 const KEPT_ALIVE = 60_000; // bytes that a browser sends even when the page is being closed
 

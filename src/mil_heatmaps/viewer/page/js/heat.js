@@ -3,7 +3,7 @@
 //
 // Painting for the screen instead of in tiles keeps every patch sharp at every zoom, and nothing is larger than the
 // pane. One frame is: patches -> raster of values (when the place or the scores change) -> colours (when those change)
-// -> canvas. While the view moves and a raster is expensive, the last one is moved along and painted anew at rest.
+// -> canvas. While the view moves and a raster is expensive, the last one is moved along and painted again at rest.
 
 import { difference, rasterise, smooth } from "./raster.js";
 import { paint } from "./colours.js";

@@ -31,7 +31,7 @@ export class Live {
         const offers = [];
         if (version !== this.version) offers.push(await this.newList());
         if (number === app.number && number === app.slide.index && stamp !== app.slide.stamp) {
-          offers.push(["The scores of this slide were written anew.", "Show them", () => app.openSlide(app.number, { keepPlace: true })]);
+          offers.push(["The scores of this slide were written again.", "Show them", () => app.openSlide(app.number, { keepPlace: true })]);
         }
         if (offers.length || this.offered) this.tell(offers.filter(Boolean));
         this.offered = offers.length > 0;
@@ -51,8 +51,8 @@ export class Live {
     const more = index.slides.length - now.length;
     const done = index.slides.filter((slide, i) => now[i] && slide.layers > now[i].layers).length;
     const words = more + done
-      ? `The run went on: ${more + done} more slide${more + done > 1 ? "s" : ""}.`
-      : "The run went on: its list has changed.";
+      ? `The run has progressed: ${more + done} more slide${more + done > 1 ? "s" : ""}.`
+      : "The run has progressed: its list has changed.";
     return [words, "Show", () => {
       for (const slide of index.slides) slide.review = now.find((other) => other.name === slide.name)?.review;
       app.index.slides = index.slides;

@@ -5,7 +5,7 @@ import { grouped } from "./dom.js";
 
 const SHARES = new Set(["attention_softmax", "attention_mean"]);
 export const METHODS = [
-  ["auto", "As the score asks"],
+  ["auto", "Usual for the score"],
   ["percentile", "Percentile within the slide"],
   ["percentile_ref", "Percentile among the coarse map"],
   ["minmax", "Minimum to maximum"],

@@ -47,7 +47,7 @@ export class Panel {
     this.fixed = make(
       "div", { className: "pair" },
       this.number("fixedLow", "From"), this.number("fixedHigh", "to"),
-      make("p", { className: "note", text: "Kept for all slides, so that colours compare." }),
+      make("p", { className: "note", text: "Kept for all slides, so that colours can be compared." }),
     );
     this.controls = {
       opacity: this.slider("opacity", "Opacity", (value) => `${Math.round(value * 100)} %`),

@@ -1,5 +1,5 @@
 /* global OpenSeadragon */
-// What is on the screen as a picture of any width: slide and colours drawn anew at that size, bars and words as shapes.
+// What is on the screen as a picture of any width: slide and colours drawn again at that size, bars and words as shapes.
 
 import { fitting, legendOf } from "./colourbar.js";
 import { contentTitle, parseContent, sourceTitle } from "./content.js";

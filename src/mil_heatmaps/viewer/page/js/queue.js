@@ -35,7 +35,7 @@ class PictureQueue {
     image.classList.remove("broken");
   }
 
-  /** Let the slide go first, until `release` or a few seconds have passed. What is under way is given up and asked anew. */
+  /** Let the slide go first, until `release` or a few seconds have passed. What is under way is given up and asked again. */
   hold() {
     this.held = true;
     clearTimeout(this.timer);

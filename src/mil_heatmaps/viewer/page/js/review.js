@@ -147,14 +147,14 @@ export class Review {
     if (verdict === null) return;
     const here = this.order.indexOf(number);
     const next = [...this.order.slice(here + 1), ...this.order.slice(0, here)].find((place) => !this.verdictOf(place));
-    if (next === undefined) toast("All slides are read");
+    if (next === undefined) toast("All slides are reviewed");
     else this.cohort.open(next);
   }
 
   async agreement() {
     try {
       const told = await this.app.data.notes("agreement");
-      const kappa = ({ kappa: value, interval, slides }) => (value === null ? `cannot be told (${slides} in common)`
+      const kappa = ({ kappa: value, interval, slides }) => (value === null ? `cannot be computed (${slides} in common)`
         : `${value.toFixed(2)}${interval ? ` (${interval.map((end) => end.toFixed(2)).join(" to ")})` : ""}, ${slides} slides`);
       this.others.replaceChildren(
         ...Object.entries(told.readers).map(([reader, count]) => make("p", { text: `${reader}: ${count} slides` })),
@@ -174,7 +174,7 @@ export class Review {
     const number = this.app.number;
     try {
       const { steps } = await this.app.data.notes(`way/${number}/${encodeURIComponent(reader)}`);
-      if (!steps.length) toast(`No way of ${reader} is kept for this slide`);
+      if (!steps.length) toast(`No path of ${reader} is stored for this slide`);
       this.playing = true;
       let before = 0;
       for (const [seconds, view] of steps) {

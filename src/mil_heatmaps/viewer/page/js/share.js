@@ -40,7 +40,7 @@ export async function savePng(app, { width, format = "png" } = {}) {
     else download(await blob(), fileName(app, "_view.png"));
     toast(format === "copy" ? "Copied the view" : `Saved the view as ${format.toUpperCase()}`);
   } catch (error) {
-    toast(`The picture was not made: ${error.message}`);
+    toast(`The picture could not be made: ${error.message}`);
   }
 }
 
@@ -58,7 +58,7 @@ export function pictureDialog(app) {
   dialog.replaceChildren(
     make("h2", { id: "picture-title", text: "Save this view" }),
     make("label", { className: "field" }, make("span", { text: "Width in pixels" }), width),
-    make("p", { className: "note", text: "The slide is read anew at this size; bars and words are as on the screen." }),
+    make("p", { className: "note", text: "The slide is read again at this size; bars and words are as on the screen." }),
     make("div", { className: "pair" }, button("PNG", "png"), button("SVG", "svg"), button("Copy", "copy")),
     make("form", { method: "dialog" }, make("button", { className: "plain", text: "Close" })),
   );

@@ -1,4 +1,4 @@
-"""Which torchvision goes with the torch that is here: timm brings the newest one, which replaces torch."""
+"""Find the torchvision that belongs to the installed torch: timm would take the newest one, which replaces torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ _WHEELS = "https://download.pytorch.org/whl"
 
 
 def torchvision_for(torch_version: str) -> str | None:
-    """Return the torchvision of a torch, such as ``0.28`` for ``2.13.0+cpu``; None for a torch that is not 2.x."""
+    """Return the torchvision that belongs to a torch; None for a torch that is not 2.x.
+
+    >>> torchvision_for("2.13.0+cpu")
+    '0.28'
+    """
     match = re.match(r"2\.(\d+)", torch_version)
     return None if match is None else f"0.{int(match[1]) + _FIRST_MINOR}"
 
