@@ -90,14 +90,16 @@ def _pt_features(path: Path) -> Any:
 
 def _annotations(path: Path) -> Any:
     from mil_heatmaps.insight.annotations import read_annotations
+    from mil_heatmaps.slides.slide_space import SlideSpace
 
-    return read_annotations(path, (1000, 1000))
+    return read_annotations(path, SlideSpace((1000, 1000)))
 
 
 def _label_mask(path: Path) -> Any:
     from mil_heatmaps.insight.label_masks import read_label_mask
+    from mil_heatmaps.slides.slide_space import SlideSpace
 
-    return read_label_mask(path, (128, 128))
+    return read_label_mask(path, SlideSpace((128, 128)))
 
 
 def _spots(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -69,10 +70,37 @@ def test_a_slide_that_the_table_has_and_the_run_has_not_fails_its_case(tmp_path:
 def test_stacked_rows_are_those_of_the_concatenation() -> None:
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=(count, 3)) for count in (4, 1, 6)]
-    stacked, whole = StackedRows.of(parts), np.concatenate(parts)
+    stacked, whole = StackedRows((4, 1, 6), 3, np.dtype(float), parts.__getitem__), np.concatenate(parts)
     assert stacked.shape == whole.shape
     for start, stop in ((0, 11), (3, 6), (4, 5), (10, 11), (2, 2)):
         np.testing.assert_array_equal(stacked[start:stop], whole[start:stop])
     chosen = np.array([10, 0, 4, 4, 7])
     np.testing.assert_array_equal(stacked[chosen], whole[chosen])
     np.testing.assert_array_equal(stacked[whole[:, 0] > 0], whole[whole[:, 0] > 0])
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_parts_are_loaded_once_a_pass_and_stay_from_the_second_on_where_they_may(hold: bool) -> None:
+    loaded: list[int] = []
+
+    def load(number: int) -> np.ndarray:
+        loaded.append(number)
+        return np.full((2, 1), number)
+
+    stacked = StackedRows((2, 2), 1, np.dtype(float), load, hold=hold)
+    for _ in range(3):
+        for start in range(4):
+            assert stacked[start : start + 1] == start // 2
+    assert loaded == ([0, 1, 0] if hold else [0, 1] * 3)
+
+
+def test_numbers_that_are_spoilt_are_found_while_the_case_is_scored(tmp_path: Path) -> None:
+    cohort = make(tmp_path)
+    with h5py.File(cohort.features / "s3.h5", "r+") as file:
+        file["features"][1, 0] = np.nan
+    failed = run(cohort).failed
+    assert failed.keys() == {"s1", "s3"}
+    for told in failed.values():
+        assert "case P1: s3 cannot be read" in told
+        assert "1 of " in told
+        assert "in row 1" in told

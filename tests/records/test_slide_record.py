@@ -9,7 +9,7 @@ import pytest
 from mil_heatmaps.files.atomic import atomic_path, remove_abandoned, write_text
 from mil_heatmaps.files.digests import file_fingerprint, fingerprint
 from mil_heatmaps.records.layout import ExperimentLayout, HeatmapName, safe_name
-from mil_heatmaps.records.slide_record import SlideRecord, StageRecord, decide
+from mil_heatmaps.records.slide_record import SlideRecord, StageRecord, decide, relative
 
 
 def record_of(folder: Path, inputs: dict[str, object], name: str = "out.txt", text: str = "result") -> StageRecord:
@@ -132,3 +132,10 @@ def test_the_record_is_json_a_person_can_read(tmp_path: Path) -> None:
     record.save()
     data = json.loads(record.path.read_text())
     assert (data["status"], data["failed_stage"], data["error"]) == ("failed", "attention", "why")
+
+
+@pytest.mark.parametrize("base", ["/r/E/G/s", "/r", "r/E/s"])
+@pytest.mark.parametrize("path", ["G/s/a.h5", "cases/P_scores.h5", "E/cases/P.h5", "E/G", "E/G/s2/b.h5", "E", "E/Gs"])
+def test_paths_are_told_as_seen_from_the_slides_folder(base: str, path: str) -> None:
+    root = Path("/r" if base.startswith("/") else "r")
+    assert relative(root / path, Path(base)) == os.path.relpath(root / path, base)

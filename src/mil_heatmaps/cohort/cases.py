@@ -158,23 +158,25 @@ def put_together(cohort: Found, cfg: Config) -> None:
     together: dict[str, list[int]] = {}
     for index, row in enumerate(cohort.rows):
         together.setdefault(row.case_id, []).append(index)
+    rows, found, problems, one_bag = cohort.rows, cohort.jobs, cohort.problems, cfg.data_arguments.bag == "case"
     for case_id, members in together.items():
-        good = [index for index in members if index not in cohort.problems]
-        bad = {cohort.rows[index].slide_id: cohort.problems[index] for index in members if index in cohort.problems}
-        if absent := cohort.rows.absent.get(case_id):
+        bad = {rows[index].slide_id: problems[index] for index in members if index in problems}
+        good = [index for index in members if index not in problems] if bad else members
+        if rows.absent and (absent := rows.absent.get(case_id)):
             bad |= dict.fromkeys(absent, f"it is in {cfg.inputs.cases}, but not among the slides to do")
-        problem = _problem(case_id, cohort, good, bad, cfg) if cfg.data_arguments.bag == "case" else None
+        # A slide alone agrees with itself; long lists have many.
+        problem = _problem(case_id, cohort, good, bad, cfg) if one_bag and (bad or len(good) > 1) else None
         if problem is not None:
             for index in good:
-                cohort.problems[index] = problem
-                cohort.jobs.pop(cohort.rows[index].slide_id, None)
+                problems[index] = problem
+                found.pop(rows[index].slide_id, None)
             continue
         lacking = [f"{slide} ({reason})" for slide, reason in bad.items()]
-        lacking += [f"{slide} (process is 0)" for slide in cohort.rows.left_out.get(case_id, ())]
-        jobs = [cohort.jobs[cohort.rows[index].slide_id] for index in good]
-        case = Case(case_id, tuple(jobs), cohort.layout.case(case_id), tuple(lacking))
+        lacking += [f"{slide} (process is 0)" for slide in rows.left_out.get(case_id, ())]
+        jobs = tuple([found[rows[index].slide_id] for index in good])
+        case = Case(case_id, jobs, cohort.layout.case(case_id), tuple(lacking))
         for job in jobs:
-            cohort.jobs[job.slide_id] = job.in_case(case)
+            found[job.slide_id] = job.in_case(case)
 
 
 def _problem(case_id: str, cohort: Found, good: list[int], bad: Mapping[str, str], cfg: Config) -> str | None:
@@ -255,7 +257,10 @@ def whole_cases(jobs: Sequence[SlideJob], limit: int) -> list[SlideJob]:
 
 def by_case(jobs: Sequence[SlideJob]) -> list[SlideJob]:
     """Return jobs with the slides of a case one after the other, cases by their first slide."""
+    cases = [job.case.case_id if job.case is not None else f"/{number}" for number, job in enumerate(jobs)]
     order: dict[str, int] = {}
-    for number, job in enumerate(jobs):
-        order.setdefault(job.case.case_id if job.case is not None else f"/{number}", number)
-    return sorted(jobs, key=lambda job: order.get(job.case.case_id if job.case is not None else "", 0))
+    for number, case_id in enumerate(cases):
+        order.setdefault(case_id, number)
+    if len(order) == len(jobs):
+        return list(jobs)
+    return [jobs[number] for number in sorted(range(len(jobs)), key=lambda number: order[cases[number]])]

@@ -42,6 +42,17 @@ def clean_features(features: npt.NDArray[Any], where: str, patches: int | None =
     return features
 
 
+def zeros(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+    """Return zeros that take no memory, for numbers that are not read."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def unread_features(features: npt.NDArray[Any], where: str, patches: int | None = None) -> npt.NDArray[Any]:
+    """Return `zeros` of the shape and type that `clean_features` makes of such features; its errors but the last."""
+    shape = check_feature_shape(features.shape, features.dtype, where, patches)
+    return zeros(shape, features.dtype if features.dtype in (np.float16, np.float32) else np.float32)
+
+
 def check_feature_shape(
     shape: tuple[int, ...], dtype: Any, where: str, patches: int | None = None
 ) -> tuple[int, int]:

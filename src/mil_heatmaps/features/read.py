@@ -87,6 +87,7 @@ def read_features(
     slide_size_l0: tuple[int, int] | None = None,
     space: SlideSpace | None = None,
     coords_dir: PathLike | None = None,
+    numbers: bool = True,
 ) -> PatchFeatures:
     """Return the features of one slide with their patches.
 
@@ -106,7 +107,10 @@ def read_features(
         What is known about the slide (`Slide.space`), in place of its size. Needed for coordinates in micrometres,
         and for coordinates that count from the scanned area.
     coords_dir : folder, optional
-        First place to look for the coordinates of a ``.pt``.
+        Where to look first for the coordinates of a ``.pt``.
+    numbers : bool
+        False leaves the numbers in the file: zeros of their shape and type, which take no memory, stand for them until
+        they are read with `read_values`, which checks them.
 
     Raises
     ------
@@ -116,9 +120,10 @@ def read_features(
         unknown patch size.
     """
     path, space = Path(path), space or SlideSpace(slide_size_l0)
-    features, stored, attributes = _stored(path, space)
+    features, stored, attributes = _stored(path, space, numbers=numbers)
     stored = stored or coords_from_elsewhere(path, coords_dir, space.name)
-    features = checks.clean_features(features, str(path), stored.n)
+    clean = checks.clean_features if numbers else checks.unread_features
+    features = clean(features, str(path), stored.n)
     _check_lengths(features, stored, path)
     notes = [note] if (note := hdf5.lock_note(path)) else []
     grid, guesses = grid_of(stored, path, space, coords_dir=coords_dir, patch_size_l0=patch_size_l0)
@@ -140,8 +145,10 @@ def read_values(path: PathLike, space: SlideSpace | None = None) -> tuple[npt.ND
     return checks.clean_features(features, str(path)), _encoder({**told, **attributes}, path)
 
 
-def _stored(path: Path, space: SlideSpace) -> tuple[npt.NDArray[Any], StoredCoords | None, dict[str, Any]]:
-    """Return the content of a file: features as stored, coordinates if it has them, and its attributes."""
+def _stored(
+    path: Path, space: SlideSpace, *, numbers: bool = True
+) -> tuple[npt.NDArray[Any], StoredCoords | None, dict[str, Any]]:
+    """Return what a file holds: features as they are, coordinates if it has them, and its attributes."""
     refuse_foreign(path)
     if path.suffix == ".pt":
         features, held = features_from_pt(path)
@@ -150,7 +157,8 @@ def _stored(path: Path, space: SlideSpace) -> tuple[npt.NDArray[Any], StoredCoor
         source, named = _features_dataset(file, path, bag_in(file, path, space.name), space.extractor)
         found = hdf5.dataset(file, "coords")
         checks.check_feature_shape(source.shape, source.dtype, str(path), _rows(found))
-        features, kept = read_rows(source), rows_kept(file, path)
+        features = read_rows(source) if numbers else checks.zeros(source.shape, source.dtype)
+        kept = rows_kept(file, path)
         features = features if kept is None else drop_rows(features, kept, path)
         attributes = hdf5.attributes(file, "coords", *FEATURES) | named
         return features, coords_in(file, path, space.name), attributes

@@ -21,24 +21,22 @@ class StackedRows:
     lengths : number of rows of each part
     width, dtype : of every row
     load : number of a part -> its array
-        Called whenever rows of a part are needed; the last part is cached, so that a pass reads each part once.
+        Asked when rows of a part are wanted. Only the last part is kept, so that a pass loads each part once.
+    hold : bool
+        Whether parts may stay in memory when they are asked for a second time, as by whoever passes more than once.
     """
 
     lengths: Sequence[int]
     width: int
     dtype: np.dtype[Any]
     load: Callable[[int], Array]
+    hold: bool = False
     _ends: Array = field(init=False, repr=False)
-    _kept: tuple[int, Array] | None = field(default=None, init=False, repr=False)
+    _kept: dict[int, Array] = field(default_factory=dict, init=False, repr=False)
+    _seen: set[int] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._ends = np.cumsum(np.asarray(self.lengths, np.int64))
-
-    @classmethod
-    def of(cls, parts: Sequence[Array]) -> StackedRows:
-        """Return the rows of arrays that stay in memory."""
-        kept = list(parts)
-        return cls([len(part) for part in kept], kept[0].shape[1], np.result_type(*kept), kept.__getitem__)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,16 +55,16 @@ class StackedRows:
         start, stop, step = where.indices(len(self))
         if step != 1:
             return self._chosen(np.arange(start, stop, step))
-        pieces = []
-        while start < stop:
-            number = int(np.searchsorted(self._ends, start, side="right"))
+        number = int(np.searchsorted(self._ends, start, side="right"))
+        if start < stop <= self._ends[number]:
             begin = int(self._ends[number]) - self.lengths[number]
-            upto = min(stop, int(self._ends[number]))
-            pieces.append(self._part(number)[start - begin : upto - begin])
-            start = upto
-        if len(pieces) == 1:
-            return pieces[0]
-        return np.concatenate(pieces) if pieces else np.empty((0, self.width), self.dtype)
+            return self._part(number)[start - begin : stop - begin]
+        found, done = np.empty((max(0, stop - start), self.width), self.dtype), start
+        while done < stop:  # filled part by part: their concatenation would need all of them at once
+            begin, upto = int(self._ends[number]) - self.lengths[number], min(stop, int(self._ends[number]))
+            found[done - start : upto - start] = self._part(number)[done - begin : upto - begin]
+            number, done = number + 1, upto
+        return found
 
     def _chosen(self, rows: Array) -> Array:
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
@@ -79,7 +77,10 @@ class StackedRows:
         return found
 
     def _part(self, number: int) -> Array:
-        if self._kept is None or self._kept[0] != number:
-            self._kept = None  # freed before the next part is read
-            self._kept = number, self.load(number)
-        return self._kept[1]
+        part = self._kept.get(number)
+        if part is None:
+            if not self.hold or number not in self._seen:
+                self._kept.clear()  # let go before the next is loaded: fresh memory costs as much as reading
+            self._seen.add(number)
+            part = self._kept[number] = self.load(number)
+        return part

@@ -104,13 +104,18 @@ def survey(
 def plan_stages(work: SlideWork, stages: Sequence[Stage], force: Collection[str]) -> Iterator[StagePlan]:
     """Yield what would be done for each stage of one slide."""
     waiting_for: str | None = None
-    for stage in stages:
-        if not stage.applies(work):
-            continue
-        decision = _decide(stage, work, force, waiting_for)
-        if decision.action != "reuse":
-            waiting_for = waiting_for or stage.name
-        yield StagePlan(stage.name, decision)
+    try:
+        for stage in stages:
+            if not stage.applies(work):
+                continue
+            decision = _decide(stage, work, force, waiting_for)
+            if decision.action != "reuse":
+                waiting_for = waiting_for or stage.name
+            else:
+                work.record.just_seen.add(stage.name)
+            yield StagePlan(stage.name, decision)
+    finally:
+        work.record.just_seen.clear()
 
 
 def _decide(stage: Stage, work: SlideWork, force: Collection[str], waiting_for: str | None) -> Decision:

@@ -63,7 +63,7 @@ class FlatLayout(ExperimentLayout):
 
     def case(self, case_id: str) -> CaseLayout:
         """Paths of a case: ``O/C_case.png`` beside the slides' pictures."""
-        return CaseLayout(case_name(case_id), self.raw_root / "cases", self.production_root)
+        return CaseLayout(case_name(case_id), self._case_folders[0], self.production_root)
 
     @property
     def config_yaml(self) -> Path:

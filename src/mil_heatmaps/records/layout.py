@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError
@@ -167,7 +167,12 @@ class CaseLayout:
     @property
     def scores_h5(self) -> Path:
         """Scores of all patches of the case, slide by slide."""
-        return self.raw / f"{self.name}_scores.h5"
+        return Path(self.scores_text)
+
+    @property
+    def scores_text(self) -> str:
+        """`scores_h5` as text, for the planning of many cases: making paths takes time."""
+        return f"{self.raw}{os.sep}{self.name}_scores.h5"
 
     @property
     def faithfulness_json(self) -> Path:
@@ -246,7 +251,11 @@ class ExperimentLayout:
 
     def case(self, case_id: str) -> CaseLayout:
         """Paths of a case."""
-        return CaseLayout(case_name(case_id), *_case_folders(self.raw_root, self.production_root))
+        return CaseLayout(case_name(case_id), *self._case_folders)
+
+    @cached_property
+    def _case_folders(self) -> tuple[Path, Path]:
+        return self.raw_root / "cases", self.production_root / "cases"
 
     @property
     def config_yaml(self) -> Path:
@@ -294,11 +303,6 @@ class ExperimentLayout:
         group_folder, production, samples = _group_folders(self.raw_root, self.production_root, group)
         raw = check_inside(group_folder / slide_id, group_folder)
         return SlideLayout(slide_id, raw, production, samples)
-
-
-@lru_cache(maxsize=16)
-def _case_folders(raw_root: Path, production_root: Path) -> tuple[Path, Path]:
-    return raw_root / "cases", production_root / "cases"
 
 
 @lru_cache(maxsize=256)  # a cohort has few groups, and many slides

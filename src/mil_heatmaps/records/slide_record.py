@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -68,19 +68,28 @@ class StageRecord:
 
 
 def relative(path: Path, base: Path) -> str:
-    """Return `path` relative to `base`, with forward slashes, so that an experiment can be moved as a whole."""
-    text, inside = str(path), f"{base}{os.sep}"
-    # os.path.relpath takes twenty times as long, and would be called for every stage of every slide.
-    if ".." in text or ".." in inside:
+    """`path` as seen from `base`, with forward slashes, so that an experiment can be moved as a whole."""
+    return _seen_from(str(path), str(base))
+
+
+def _seen_from(path: str, base: str) -> str:
+    # os.path.relpath costs twenty times as much as this, and would be asked for every stage of every slide.
+    inside = base + os.sep
+    if ".." in path or ".." in inside:
         beside = os.path.relpath(path, base)
-    elif text.startswith(inside):
-        beside = text[len(inside) :]
+    elif path.startswith(inside):
+        beside = path[len(inside) :]
     else:
-        beside = _from_below(text, str(base.parent))
-    return beside.replace(os.sep, "/")
+        folder, _, name = path.rpartition(os.sep)
+        parent = os.path.dirname(base) or "."
+        if folder and not inside.startswith(path):
+            beside = f"{_from_below(folder, parent)}{os.sep}{name}"
+        else:  # a folder above, mostly
+            beside = _from_below(path, parent)
+    return beside.replace(os.sep, "/") if os.sep != "/" else beside
 
 
-@lru_cache(maxsize=256)  # slide folders lie side by side and mostly refer to one folder
+@lru_cache(maxsize=256)  # the folders of slides lie side by side, and what they look at is mostly in one folder
 def _from_below(path: str, parent: str) -> str:
     """Return `path` relative to a folder in `parent`."""
     return os.path.normpath(os.path.join("..", os.path.relpath(path, parent)))
@@ -109,7 +118,9 @@ class SlideRecord:
     summary: dict[str, Any] = field(default_factory=dict)  # bag_size, prediction: what the lists show
     files: dict[str, list[Any]] = field(default_factory=dict)  # input files that were read, see `InputFiles`
     saved_at: float = field(default=0.0, compare=False)  # by the monotonic clock
-    behind: bool = field(default=False, compare=False)  # a finished stage is not in the file yet
+    behind: bool = field(default=False, compare=False)  # a stage was done that the file does not tell of
+    just_seen: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Stages whose outputs were found as they were written a moment ago: while a slide is planned."""
 
     @classmethod
     def load(cls, path: Path, slide_id: str) -> "SlideRecord":
@@ -190,14 +201,18 @@ class SlideRecord:
         }
         return json.dumps(data, ensure_ascii=False, sort_keys=True) + "\n"
 
-    def output_sha256(self, path: Path) -> str:
-        """Return the SHA-256 of a stage's output: from the record if the file is unchanged, else from the file."""
-        key = relative(path, self.path.parent)
-        for stage in self.stages.values():
+    @cached_property
+    def _folder(self) -> str:
+        return str(self.path.parent)
+
+    def output_sha256(self, path: Path | str) -> str:
+        """SHA-256 of a file some stage wrote, from the record when it still holds, else from the file."""
+        key = _seen_from(str(path), self._folder)
+        for name, stage in self.stages.items():
             known = stage.outputs.get(key)
-            if known is not None and known.matches(path):
+            if known is not None and (name in self.just_seen or known.matches(path)):
                 return known.sha256
-        return sha256_file(path)
+        return sha256_file(Path(path))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -177,13 +178,13 @@ class SlideWork:
         """Return the fingerprint of an input file; see `InputFiles`."""
         return self.files.fingerprint(path)
 
-    def artifact(self, path: Path, stage: str) -> str:
-        """Return the SHA-256 of a file that `stage` writes; the error for a missing file says which stage to run."""
+    def artifact(self, path: Path | str, stage: str) -> str:
+        """SHA-256 of a file that `stage` writes; says which stage to run when it is not there."""
         try:
             return self.record.output_sha256(path)
         except FileNotFoundError as error:
-            missing = f"{path.name} is not there: run the stage {stage!r} first (in {path.parent})"
-            raise HeatmapError(missing) from error
+            folder, name = os.path.split(path)
+            raise HeatmapError(f"{name} is not there: run the stage {stage!r} first (in {folder})") from error
 
     @cached_property
     def mask(self) -> TissueMask:
@@ -235,15 +236,26 @@ class SlideWork:
 
     def bag_features(self) -> PatchFeatures:
         """Read the features of the bag; not kept, for they may be large."""
+        return self.stored_features(numbers=True)
+
+    def stored_features(self, *, numbers: bool) -> PatchFeatures:
+        """Read the slide's features as `read_features` does, with their numbers or without."""
         from mil_heatmaps.features.read import read_features
-        from mil_heatmaps.slides.slide_space import SlideSpace
 
         return read_features(
             self.features_path,
             patch_size_l0=self.config.data_arguments.patch_size_level0,
-            space=self.space if self.job.features_path else SlideSpace(self.slide.dimensions_l0, mpp=self.slide.mpp),
+            space=self.features_space,
             coords_dir=self.job.coords_dir,
+            numbers=numbers,
         )
+
+    @property
+    def features_space(self) -> SlideSpace:
+        """What coordinates in the bag's file mean on the slide."""
+        from mil_heatmaps.slides.slide_space import SlideSpace
+
+        return self.space if self.job.features_path else SlideSpace(self.slide.dimensions_l0, mpp=self.slide.mpp)
 
     @property
     def features_path(self) -> Path:

@@ -1,9 +1,9 @@
-"""The bag of a case: the features of its slides, one after the other, read together or streamed."""
+"""The bag of a case: the features of its slides, one after the other, read as a model asks for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,9 +20,10 @@ from mil_heatmaps.words import reason_of
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.slides.patch_grid import PatchGrid
+    from mil_heatmaps.slides.slide_space import SlideSpace
 
 IN_MEMORY = 0.25
-"""Share of the free memory that the features of a case may take before they are streamed from their files."""
+"""Share of the free memory that the features of a case may take; those of larger ones are read for every pass."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,6 @@ class CaseBag:
 
     def without(self, number: int) -> PatchFeatures:
         """Return the bag without one slide, counted from 1."""
-        from dataclasses import replace
-
         start = sum(self.patches[: number - 1])
         rows = np.r_[0:start, start + self.patches[number - 1] : len(self.features)]
         values: Any = StackedRows(
@@ -105,17 +104,24 @@ def _of_file(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
 
     What is known of it goes into this slide's record, too: its own need not be read for that.
     """
+    if job.slide_id == work.job.slide_id and work.job.case is not None and not work.job.case.slides[1:]:
+        return _told_of(work, job, path)  # nobody else asks
     seen = work.files.status(path)
     key = str(path)
     last = work.settings.case_inputs.get(key)
     if last is not None and last[0] == seen:
         return last[1]
-    coords_file = work.coords_file if job.slide_id == work.job.slide_id else \
-        coords_file_of(job, work.settings, work.files)  # fmt: skip
+    told = _told_of(work, job, path)
+    work.settings.case_inputs[key] = seen, told
+    return told
+
+
+def _told_of(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
+    own = job.slide_id == work.job.slide_id
+    coords_file = work.coords_file if own else coords_file_of(job, work.settings, work.files)
     told: dict[str, Any] = {"features": work.fingerprint(path), "coords_file": coords_file}
     if job.row.mpp is not None:
         told["mpp"] = job.row.mpp
-    work.settings.case_inputs[key] = seen, told
     return told
 
 
@@ -133,55 +139,59 @@ def _may_lack(work: SlideWork) -> bool:
 
 
 def read_case(work: SlideWork) -> CaseBag:
-    """Read the bag of the case. Features that are large for the memory are checked now and streamed later.
+    """Return the bag of the case, whose numbers are read, and checked, as they are asked for.
+
+    Where the case may do without slides, all are read now: what is in the bag must be known before a model is asked.
 
     Raises
     ------
     FeatureError
-        A slide that cannot be read, unless the case may do without; different widths or encoders.
+        A slide that cannot be read, unless the case may do without; different widths or encoders. Asking for the
+        numbers raises it, too.
     """
     case = work.job.case
     assert case is not None
-    found: list[tuple[SlideJob, PatchFeatures]] = []
-    mpps: list[float | None] = []
+    found: list[_Member] = []
     lacking, total, budget = list(case.lacking), 0, _budget()
     for job in case.slides:
         member = _member(work, job)
+        # A .pt file does not say how many rows it has before all of it is read.
+        whole = _may_lack(work) or member.features_path.suffix == ".pt"
         try:
-            features = member.bag_features()
-            mpps.append(member.slide.mpp)
+            features = member.stored_features(numbers=whole)
+            total += features.features.nbytes
+            found.append(_Member(job.slide_id, features, member.features_space, member.slide.mpp, whole))
         except HeatmapError as error:
             if not _may_lack(work) or job.slide_id == work.job.slide_id:
-                raise FeatureError(f"case {case.case_id}: {job.slide_id} cannot be read: {reason_of(error)}") from error
+                raise _unreadable(case.case_id, job.slide_id, error) from error
             lacking.append(f"{job.slide_id} ({reason_of(error)})")
             continue
         finally:
             if member is not work:
                 member.close()
-        total += features.features.nbytes
-        found.append((job, features if total <= budget else _emptied(features)))
-    if total > budget:
-        found = [(job, _emptied(features)) for job, features in found]
+        if total > budget:
+            found = [each.emptied() for each in found]
     _check_alike(case.case_id, found)
-    patches = [len(features.grid) for _, features in found]
-    first = found[0][1]
-    if total > budget:
-        values = StackedRows(patches, first.features.shape[1], np.result_type(*(f.features for _, f in found)),
-                             _Reader(work, [job for job, _ in found]))  # fmt: skip
-    else:
-        values = StackedRows.of([features.features for _, features in found])
+    patches = [len(each.features) for each in found]
+    first = found[0].features
+    dtype = np.result_type(*(each.features.features for each in found))
+    values = StackedRows(patches, first.features.shape[1], dtype, _Reader(case.case_id, found), hold=total <= budget)
     from mil_heatmaps.features.patch_features import PatchFeatures
 
-    notes = tuple(dict.fromkeys(note for job, features in found for note in features.notes
-                                if job.slide_id == work.job.slide_id))  # fmt: skip
-    grid = side_by_side([features.grid for _, features in found])
+    notes = tuple(dict.fromkeys(note for each in found for note in each.features.notes
+                                if each.slide_id == work.job.slide_id))  # fmt: skip
+    grid = side_by_side([each.features.grid for each in found])
     # A network that asks for distances (STAMP's) was given each slide's own micrometres, as they are.
-    known = [features.coords_um for _, features in found if features.coords_um is not None]
+    known = [each.features.coords_um for each in found if each.features.coords_um is not None]
     coords_um = np.concatenate(known) if len(known) == len(found) else None
     bag = PatchFeatures(grid, cast("Any", values), first.encoder, first.source, notes, coords_um)
-    sizes_l0 = tuple(features.grid.size_l0[0] for _, features in found)
-    ids = tuple(job.slide_id for job, _ in found)
-    return CaseBag(bag, ids, tuple(patches), sizes_l0, tuple(mpps), tuple(lacking))
+    sizes_l0 = tuple(each.features.grid.size_l0[0] for each in found)
+    ids, mpps = tuple(each.slide_id for each in found), tuple(each.mpp for each in found)
+    return CaseBag(bag, ids, tuple(patches), sizes_l0, mpps, tuple(lacking))
+
+
+def _unreadable(case_id: str, slide_id: str, error: HeatmapError) -> FeatureError:
+    return FeatureError(f"case {case_id}: {slide_id} cannot be read: {reason_of(error)}")
 
 
 def _budget() -> float:
@@ -189,42 +199,62 @@ def _budget() -> float:
     return float("inf") if free is None else IN_MEMORY * free
 
 
-def _emptied(features: PatchFeatures) -> PatchFeatures:
-    """Return features whose numbers take no memory: shape and type are kept, and rows must be read again."""
-    from dataclasses import replace
+@dataclass(frozen=True)
+class _Member:
+    """A slide of the bag: its features, whose numbers are there only if `held`, and how to read those."""
 
-    held = np.broadcast_to(np.zeros((), features.features.dtype), features.features.shape)
-    return replace(features, features=held)
+    slide_id: str
+    features: PatchFeatures
+    space: SlideSpace
+    mpp: float | None
+    held: bool
+
+    def emptied(self) -> _Member:
+        """Return the slide without its numbers."""
+        from mil_heatmaps.features.checks import zeros
+
+        if not self.held:
+            return self
+        left = zeros(self.features.features.shape, self.features.features.dtype)
+        return replace(self, features=replace(self.features, features=left), held=False)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the features of one slide of a case again."""
+    """Reads the numbers of one slide of a case."""
 
-    work: SlideWork
-    jobs: list[SlideJob]
+    case_id: str
+    members: list[_Member]
 
     def __call__(self, number: int) -> Any:
-        member = _member(self.work, self.jobs[number])
+        from mil_heatmaps.features.read import read_values
+
+        member = self.members[number]
+        expected = member.features.features
+        if member.held:
+            return expected
         try:
-            return member.bag_features().features
-        finally:
-            if member is not self.work:
-                member.close()
+            values, _ = read_values(member.features.source, member.space)
+            if values.shape != expected.shape:
+                raise FeatureError(f"{member.features.source} was written to while the case was read")
+        except HeatmapError as error:
+            raise _unreadable(self.case_id, member.slide_id, error) from error
+        return values
 
 
-def _check_alike(case_id: str, found: Sequence[tuple[SlideJob, PatchFeatures]]) -> None:
+def _check_alike(case_id: str, found: Sequence[_Member]) -> None:
     """Raise a FeatureError for features of different encoders or widths, which are no one bag."""
     if not found:
         raise FeatureError(f"case {case_id}: none of its slides can be read")
-    job, first = found[0]
-    for other, features in found[1:]:
+    one, first = found[0].slide_id, found[0].features
+    for other in found[1:]:
+        features = other.features
         if features.features.shape[1] != first.features.shape[1]:
             widths = f"{first.features.shape[1]} wide, of {other.slide_id} {features.features.shape[1]}"
-            raise FeatureError(f"case {case_id}: features of {job.slide_id} are {widths}; one encoder is needed")
+            raise FeatureError(f"case {case_id}: features of {one} are {widths}; one encoder is needed")
         if None not in (first.encoder, features.encoder) and features.encoder != first.encoder:
             raise FeatureError(
-                f"case {case_id}: features of {job.slide_id} are of {first.encoder}, of {other.slide_id} of "
+                f"case {case_id}: features of {one} are of {first.encoder}, of {other.slide_id} of "
                 f"{features.encoder}; one encoder is needed"
             )
 

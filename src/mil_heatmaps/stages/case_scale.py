@@ -34,7 +34,7 @@ def case_scale_inputs(work: SlideWork) -> Any:
     """Return what scale and figure depend on in the other slides of the case, None if on nothing."""
     case = work.job.case
     if case is not None and has_case_bag(work):
-        return work.artifact(case.paths.scores_h5, "attention")
+        return work.artifact(case.paths.scores_text, "attention")
     if case is None or not wants_case_scale(work):
         return None
     return {job.slide_id: sha256_file(job.paths.blockmap_h5) for job in case.slides if job.paths.blockmap_h5.is_file()}

@@ -60,7 +60,7 @@ class FaithfulnessStage:
             inputs["maps"] = "columns"  # earlier versions took them for heads of one map
         if has_case_bag(work):
             assert job.case is not None
-            inputs["case_scores_sha256"] = work.artifact(job.case.paths.scores_h5, "attention")
+            inputs["case_scores_sha256"] = work.artifact(job.case.paths.scores_text, "attention")
         if files := bag_files(work):
             inputs["bags_sha256"] = {name: work.artifact(path, "attention") for name, path in files.items()}
             inputs |= bag_inputs(work)

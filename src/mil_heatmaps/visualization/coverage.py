@@ -143,7 +143,8 @@ class Coverage:
         if rest:
             boxes = self._boxes[:, rest]
             boxes[1::2] = np.clip(boxes[1::2] - y0, 0, len(tissue))
-            self._seen_elsewhere[rest] = _hold_any(tissue, *boxes)
+            # Only what is found is written: another thread may have found the patch in its own rows meanwhile.
+            self._seen_elsewhere[np.asarray(rest)[_hold_any(tissue, *boxes)]] = True
 
     def uncoloured(self, grid: PatchGrid, slide_size_l0: tuple[int, int], *, whole: bool) -> Uncoloured:
         """Return how many patches are not visible, by reason; call it once all rows were checked.
