@@ -74,6 +74,7 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
         (b"\x80\x04.", "holds no arrays of NumPy, it begins with"),
         (b"<!doctype html><html>", "is a web page"),
     ],
+    ids=["bomb", "size in an archive", "size", "cut short", "pickle", "web page"],  # bytes of archives hold the time
 )
 def test_what_is_no_array_or_too_much_is_told(tmp_path: Path, data: bytes, why: str) -> None:
     with pytest.raises(ScoreError, match=why):
