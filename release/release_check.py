@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from release_set import mixed_builds
+
 ROOT = Path(__file__).resolve().parents[1]
 COPYLEFT = re.compile(r"(?<!L)GPL|AGPL|GNU General", re.IGNORECASE)
 LESSER = re.compile(r"LGPL|Lesser", re.IGNORECASE)
@@ -81,7 +83,9 @@ def main() -> int:
     bad += [f"pre-release pinned: {line}" for line in pre_releases(pinned)]
     release = ROOT / "requirements-release.txt"
     if release.is_file():
-        there = pins(release.read_text(encoding="utf-8"))
+        text = release.read_text(encoding="utf-8")
+        there = pins(text)
+        bad += [f"{release.name}: {wrong}" for wrong in (mixed_builds(text.splitlines()),) if wrong]
         bad += [
             f"{release.name} has {name} {version}, constraints.txt {pinned.get(name, 'none')}: make release-set"
             for name, version in there.items()

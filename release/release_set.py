@@ -1,9 +1,10 @@
 """Make requirements-release.txt: every package of a release with the SHA-256 of the file pip chooses on this platform.
 
     python release/release_set.py                 # writes requirements-release.txt from constraints.txt
-    pip install --require-hashes -r requirements-release.txt && pip install --no-deps .
 
-Hashes stand in a file of their own: in constraints.txt they would forbid `pip install -e` and the CPU build of torch.
+The first lines of the file say how it is installed. Hashes stand in a file of their own: in constraints.txt they would
+forbid `pip install -e` and the CPU build of torch. The extra `encoders` is not in it: its torchvision must be of the
+build of torch (`+cpu`, `+cu130`), and PyPI's is of one build only.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = "hub,viewer,encoders"
+EXTRAS = "hub,viewer"
 HEAD = (
     "# Made by release/release_set.py from constraints.txt, for {platform}. Not to be edited.\n"
-    "# pip install --require-hashes -r requirements-release.txt && pip install --no-deps .\n"
+    "# pip install --require-hashes -r requirements-release.txt{index} && pip install --no-deps .\n"
 )
+WHEELS = "https://download.pytorch.org/whl"
 
 
 def release_lines(report: dict[str, object], name: str = "mil-heatmaps") -> list[str]:
@@ -34,6 +36,24 @@ def release_lines(report: dict[str, object], name: str = "mil-heatmaps") -> list
             raise ValueError(f"{about['name']} {about['version']}: pip knows no SHA-256 of its file")
         lines.append(f"{about['name'].lower()}=={about['version']} --hash=sha256:{digest}")
     return sorted(lines)
+
+
+def build_of(lines: list[str], package: str) -> str | None:
+    """Return the build of a package, such as ``cpu``; empty for PyPI's, None for a package that is not in the set."""
+    versions = [line.split()[0].partition("==")[2] for line in lines if line.startswith(f"{package}==")]
+    return versions[0].partition("+")[2] if versions else None
+
+
+def mixed_builds(lines: list[str]) -> str | None:
+    """Return what is wrong when torch and torchvision are of different builds: importing torchvision would fail."""
+    torch, torchvision = build_of(lines, "torch"), build_of(lines, "torchvision")
+    if torchvision is None or torch == torchvision:
+        return None
+    return (
+        f"torch is the build {torch or 'of PyPI'} and torchvision the build {torchvision or 'of PyPI'}, which do not "
+        "work together: leave the extra encoders out, or let pip find both of one build "
+        f"(PIP_EXTRA_INDEX_URL={WHEELS}/{torch or torchvision})"
+    )
 
 
 def main() -> int:
@@ -53,7 +73,12 @@ def main() -> int:
     machine = report["environment"]
     platform = f"Python {machine['python_version']} on {machine['sys_platform']} {machine['platform_machine']}"
     lines = release_lines(report)
-    args.output.write_text(HEAD.format(platform=platform) + "\n".join(lines) + "\n", encoding="utf-8")
+    if wrong := mixed_builds(lines):
+        print(wrong, file=sys.stderr)
+        return 1
+    build = build_of(lines, "torch")
+    head = HEAD.format(platform=platform, index=f" --extra-index-url {WHEELS}/{build}" if build else "")
+    args.output.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"{args.output}: {len(lines)} packages")
     return 0
 

@@ -157,3 +157,19 @@ def test_encoders_are_told_with_the_torchvision_that_keeps_torch(
     monkeypatch.setattr(doctor_checks.importlib.util, "find_spec", lambda name: object() if timm else None)
     check = doctor_checks.check_extra("encoders")
     assert (check.verdict, check.fix) == (verdict, fix)
+
+
+def test_a_torchvision_of_the_right_release_that_cannot_be_imported_is_no_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    versions = {"torch": "2.13.0+cpu", "torchvision": "0.28.0"}
+    monkeypatch.setattr(torchvision_version, "installed_version", versions.get)
+    found = torchvision_version.misfit()
+    assert found == (
+        "0.28.0 is no build that works with torch 2.13.0+cpu (operator torchvision::nms does not exist)",
+        "pip install --force-reinstall --no-deps 'torchvision==0.28.*' "
+        "--index-url https://download.pytorch.org/whl/cpu",
+    )

@@ -153,7 +153,9 @@ def test_a_figure_for_people_lies_beside_the_map_when_asked_for(cohort: SmallCoh
     assert main(flags(cohort, "--figure", "--csv", str(chosen), "--class_names", "a", "b")) == 0
     visualizer = MILLabVisualizer(cohort.checkpoint, class_names=["a", "b"])
     expected = visualizer.visualize(cohort.slides / "s1.tif", cohort.features, label="a").figure
-    drawn = np.asarray(Image.open(cohort.root / "O" / "s1_figure.png"))
+    figure = Image.open(cohort.root / "O" / "s1_figure.png")
+    assert figure.info["Run"] == "O"  # the run has no name, so its folder's
+    drawn = np.asarray(figure)
     last_line_px = 40  # where the scores come from: the run and its day are known to the command alone
     np.testing.assert_array_equal(drawn[:-last_line_px], np.asarray(expected)[:-last_line_px])
 

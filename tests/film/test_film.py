@@ -145,7 +145,7 @@ def test_without_pyav_the_line_that_installs_it_is_said(monkeypatch: pytest.Monk
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'mil-heatmaps\[video\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[video\]'"):
         check_installed(FilmSettings())
     check_installed(FilmSettings(format="gif", seconds=1, size_px=(320, 180)))
 

@@ -11,6 +11,21 @@ def test_equal_weights_are_as_many_patches_as_there_are_and_nearly_even() -> Non
     assert found is not None
     assert (found.effective, found.top_tenth, found.ratio, found.nearly_even) == pytest.approx((20, 0.1, 1, True))
     assert found.words.startswith("attention is spread over 20 of 20 patches (nearly even); the top tenth holds 10%")
+    assert found.words.endswith("; all weights are equal")
+
+
+def test_the_spread_is_told_in_words_that_fit_its_size() -> None:
+    def told(*weights: float) -> str:
+        found = concentration(weights, "attention_softmax")
+        assert found is not None
+        return found.words
+
+    assert told(1, 1.01).endswith("the highest weight is less than 5% above the lowest")
+    assert told(1, 1.06).endswith("the highest weight is 1.1 times the lowest")
+    assert told(1, 3) == (
+        "attention is spread over 1.6 of 2 patches (nearly even); the highest patch holds 75%; "
+        "the highest weight is 3 times the lowest"
+    )
 
 
 def test_of_one_patch_no_spread_is_claimed() -> None:

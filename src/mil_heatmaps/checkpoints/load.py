@@ -275,7 +275,8 @@ def model_from_checkpoint(
         identity = _without_classifier(identity)
     elif num_classes is not None and identity.num_classes not in (0, num_classes):
         raise CheckpointError(f"{where} has {identity.num_classes} classes, num_classes (n_classes) says {num_classes}")
-    model = _built(_with_overrides(identity, overrides, where), checkpoint)
+    identity = _with_overrides(identity, overrides, where)
+    model = _built(identity, checkpoint)
     if identity.num_classes == 0 and type(model).head_keys:
         logger.warning("%s has no classifier: it gives patch scores, but no prediction", where)
     for name_, value in identity.assumed.items():

@@ -96,7 +96,10 @@ class TrackArguments(Section):
     experiment: Text | None = Field(
         default=None, description="Name of the experiment (wandb: project). null: mil-heatmaps."
     )
-    run_name: Text | None = Field(default=None, description="Name of the run. null: save_exp_code.")
+    run_name: Text | None = Field(
+        default=None,
+        description="Name of the run. null: save_exp_code; in the flat layout without one, the output folder's name.",
+    )
     uri: Text | None = Field(
         default=None,
         description="mlflow: tracking server or folder, file:///...; wandb: folder of its files. null: as its own "

@@ -22,7 +22,7 @@ class VideoArguments(Section):
     )
     format: FilmFormat = Field(
         default="mp4",
-        description="mp4 (H.264; needs PyAV: pip install 'mil-heatmaps[video]'), or gif or webp for short loops.",
+        description="mp4 (H.264; needs PyAV, the extra video), or gif or webp for short loops.",
     )
     size: tuple[Side, Side] = Field(default=(1280, 720), description="Width and height in pixels; even for mp4.")
     fps: Float = Field(default=25, gt=0, le=120, description="Frames a second.")

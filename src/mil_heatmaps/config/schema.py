@@ -25,6 +25,7 @@ from mil_heatmaps.config.sections import (
 )
 from mil_heatmaps.config.tissue_sections import SegmentationArguments, VisualizationArguments
 from mil_heatmaps.weights.hub import name_of_weights
+from mil_heatmaps.words import printable
 
 
 class Config(BaseModel):
@@ -61,6 +62,14 @@ class Config(BaseModel):
     def inputs(self) -> InputPaths:
         """The files and folders that the config names; empty when it was loaded with ``check_files=False``."""
         return self._inputs
+
+    @property
+    def run_name(self) -> str:
+        """The run as a reader knows it: without a name of its own in the flat layout, its output folder's."""
+        told = self.exp_arguments
+        if told.layout == "flat" and told.save_exp_code == ExpArguments().save_exp_code:
+            return printable(os.path.basename(os.path.abspath(told.production_save_dir)))
+        return told.save_exp_code
 
     @property
     def knows_cases(self) -> bool:

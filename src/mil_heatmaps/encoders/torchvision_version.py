@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from importlib import metadata
+
+from mil_heatmaps.words import said_by
 
 _FIRST_MINOR = 15
 """torch 2.N was released with torchvision 0.(N + 15): 2.6 with 0.21, 2.13 with 0.28."""
@@ -39,14 +42,27 @@ def installed_version(package: str) -> str | None:
 
 
 def misfit() -> tuple[str, str] | None:
-    """Return the problem with the installed torchvision and the line that fixes it; None if it fits or is missing."""
+    """Return what is wrong with the torchvision here and the line that fixes it; None if it fits or is missing.
+
+    One of the right release may still be another build, such as PyPI's, which needs CUDA, beside torch for the CPU.
+    Only importing it tells: its version on record does not name the build.
+    """
     torch, torchvision = installed_version("torch"), installed_version("torchvision")
     if torch is None or torchvision is None:
         return None
     wanted, line = torchvision_for(torch), install_line_for(torch)
-    if wanted is None or line is None or torchvision.startswith(f"{wanted}."):
+    if wanted is None or line is None:
         return None
-    return f"{torchvision} was built for another torch than {torch}; {wanted} fits", line
+    if not torchvision.startswith(f"{wanted}."):
+        return f"{torchvision} was built for another torch than {torch}; {wanted} fits", line
+    try:
+        importlib.import_module("torchvision")
+    except ModuleNotFoundError:
+        return None
+    except Exception as error:
+        again = line.replace("install", "install --force-reinstall --no-deps", 1)  # pip counts the version as there
+        return f"{torchvision} is no build that works with torch {torch} ({said_by(error)})", again
+    return None
 
 
 def encoders_line(line: str) -> str:

@@ -11,9 +11,9 @@ from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.film.settings import FilmSettings
 from mil_heatmaps.slides.pixels import UInt8Array
-from mil_heatmaps.words import lacking, said_by
+from mil_heatmaps.words import install_line, lacking, said_by
 
-INSTALL = "pip install 'mil-heatmaps[video]'"
+INSTALL = install_line("video")
 _CODEC = "libx264"
 _THREADS = 2
 """Threads of x264; its default is 1.5 per core, with as many frames in memory."""

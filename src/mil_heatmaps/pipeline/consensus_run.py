@@ -94,7 +94,8 @@ def consensus_config(
         name = changed.get("exp_arguments.save_exp_code")
         if not name:
             raise ConfigError("--consensus needs --save_exp_code NAME: the name of the experiment that is made")
-    plain = _without_model(values, drop_colours=drop_colours)
+    measured = not drop_colours and _is_measured(values)
+    plain = _drawn_whole(values) if measured else _without_model(values, drop_colours=drop_colours)
     plain.setdefault("insight_arguments", {})["consensus"] = [str(run.folder.resolve()) for run in runs.values()]
     changed["heatmap_arguments.calc_heatmap"] = False
     plain.setdefault("data_arguments", {})["scores_dir"] = "."  # the rest of the config decides where they will be
@@ -105,6 +106,23 @@ def consensus_config(
     place.consensus.mkdir(parents=True, exist_ok=True)
     changed["data_arguments.scores_dir"] = str(place.consensus.resolve())
     return make_config(plain, changed, source=source), runs
+
+
+def _is_measured(values: Mapping[str, Any]) -> bool:
+    """Whether a config asks how faithful the consensus is to a model that it names, with that model's features."""
+    model, inputs, measure = (
+        dict(values.get(key) or {}) for key in ("model_arguments", "data_arguments", "faithfulness_arguments")
+    )
+    named = model.get("ckpt_path") or model.get("model_class") or model.get("slide_encoder")
+    return measure.get("level") in ("quick", "full") and bool(named and inputs.get("h5_dir"))
+
+
+def _drawn_whole(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a config that keeps its model, with every column of the consensus drawn unless it says otherwise."""
+    kept = {key: dict(section or {}) for key, section in values.items()}
+    drawing = {key: value for key, value in kept.get("heatmap_arguments", {}).items() if key != "score"}
+    kept["heatmap_arguments"] = drawing | {"classes": drawing.get("classes") or "all"}
+    return kept
 
 
 def _without_model(values: Mapping[str, Any], *, drop_colours: bool) -> dict[str, dict[str, Any]]:

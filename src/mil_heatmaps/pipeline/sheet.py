@@ -179,7 +179,7 @@ def _foot(runner: Runner, work: SlideWork, slides: int) -> list[str]:
         f"model {told.model}" if told.model else "",
         f"checkpoint {told.checkpoint_sha256[:8]}" if told.checkpoint_sha256 else "",
         f"encoder {told.encoder}" if told.encoder else "",
-        f"run {runner.config.exp_arguments.save_exp_code}" if runner.config.exp_arguments.save_exp_code else "",
+        f"run {name}" if (name := runner.config.run_name) else "",
         PROGRAM,
     ]
     return ["  ·  ".join(part for part in made if part)]

@@ -100,7 +100,7 @@ def _to_mlflow(arguments: TrackArguments, config: Config, summary: RunSummary) -
         name = arguments.experiment or "mil-heatmaps"
         known = client.get_experiment_by_name(name)
         experiment = known.experiment_id if known is not None else client.create_experiment(name)
-        run_name = arguments.run_name or config.exp_arguments.save_exp_code
+        run_name = arguments.run_name or config.run_name
         run_id = client.create_run(experiment, tags=dict(arguments.tags), run_name=run_name).info.run_id
         for key, value in flat_config(config).items():
             client.log_param(run_id, key, value[:500])  # MLflow's limit
@@ -141,7 +141,7 @@ def _to_wandb(arguments: TrackArguments, config: Config, summary: RunSummary) ->
     alone = wandb.run is None  # otherwise the caller has a wandb run, which goes on
     run = wandb.init(
         project=arguments.experiment or "mil-heatmaps",
-        name=arguments.run_name or config.exp_arguments.save_exp_code,
+        name=arguments.run_name or config.run_name,
         dir=str(folder),
         mode="offline" if arguments.offline else None,
         config=config.model_dump(mode="json"),

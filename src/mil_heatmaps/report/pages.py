@@ -10,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mil_heatmaps.words import lacking
+from mil_heatmaps.words import install_line, lacking
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-INSTALL = "pip install 'mil-heatmaps[report]'"
+INSTALL = install_line("report")
 PAGE = Path(__file__).parent / "page"
 _CHUNK = 1 << 16
 

@@ -94,7 +94,7 @@ def write_report(cohort: Cohort, config: Config, say: Callable[[str], None] = la
 class _Report:
     def __init__(self, cohort: Cohort, config: Config, front: Front, predictions: Predictions) -> None:
         self._cohort, self._front, self._predictions = cohort, front, predictions
-        self._name = config.exp_arguments.save_exp_code or "run"
+        self._name = config.run_name or "run"
         folder = cohort.layout.raw_root
         self._viewer = f"python view_heatmap_sync.py --run {shlex.quote(str(folder))}"
 

@@ -49,14 +49,23 @@ class Concentration:
             return "the slide has one patch, which holds all attention"
         even = " (nearly even)" if self.nearly_even else ""
         effective = number_words(self.effective, 3) if self.effective < 100 else grouped(round(self.effective))
-        ratio = "" if not np.isfinite(self.ratio) else (
-            f"; the highest weight is {number_words(self.ratio, 2 if self.ratio < 100 else 3)} times the lowest"
-            if self.ratio < 1e5 else "; the highest weight is over 100\N{NARROW NO-BREAK SPACE}000 times the lowest"
-        )  # fmt: skip
+        top = "top tenth holds" if self.patches >= 10 else "highest patch holds"
         return (
             f"attention is spread over {effective} of {grouped(self.patches)} patches{even}; "
-            f"the top tenth holds {share_words(self.top_tenth)}{ratio}"
+            f"the {top} {share_words(self.top_tenth)}{self._ratio_words}"
         )
+
+    @property
+    def _ratio_words(self) -> str:
+        if not np.isfinite(self.ratio):
+            return ""
+        if self.ratio < 1 + 1e-6:  # what single precision tells apart
+            return "; all weights are equal"
+        if self.ratio < 1.05:  # "1 times" would be read as equal
+            return "; the highest weight is less than 5% above the lowest"
+        if self.ratio >= 1e5:
+            return "; the highest weight is over 100\N{NARROW NO-BREAK SPACE}000 times the lowest"
+        return f"; the highest weight is {number_words(self.ratio, 2 if self.ratio < 100 else 3)} times the lowest"
 
     def plain(self) -> dict[str, float]:
         """Return the numbers of the tables, by column; an infinite ratio is left out."""

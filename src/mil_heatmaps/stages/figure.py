@@ -55,7 +55,7 @@ def figure_text(work: SlideWork, planned: PlannedMap, notices: tuple[Notice, ...
     scores = score_file.scores
     told = distinct((*work.record.notices(before="heatmap"), *notices))
     spread = None if column.bag else concentration(score_file.attention, score_file.scores.kind)
-    run = config.exp_arguments.save_exp_code
+    run = config.run_name
     return FigureText(
         score_name=scores.score,
         of=column.of,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError, HeatmapError, ModelError, WorkerError
 from mil_heatmaps.stages.run_settings import RunSettings
-from mil_heatmaps.words import lacking, reason_of
+from mil_heatmaps.words import install_line, lacking, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def check_needs(settings: RunSettings, needed: Collection[str], *, run_own_code:
 
         check_installed(config.video_arguments.settings(config.heatmap_arguments.alpha))
     if "report" in stages and importlib.util.find_spec("jinja2") is None:
-        raise lacking("report_arguments", "jinja2", "pip install 'mil-heatmaps[report]'")
+        raise lacking("report_arguments", "jinja2", install_line("report"))
     if "faithfulness" in stages and settings.model.has_model:
         _check_maps(settings)
     if stages & {"features", "fine_features"}:
