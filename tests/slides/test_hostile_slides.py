@@ -124,7 +124,11 @@ for _ in range(9):
     ("name", "data", "message"),
     [
         ("a.geojson", _ring([int("1" * 400), 0], [1, 0], [1, 1]), "a position that is not a number"),
-        ("a.geojson", '{"type":"Polygon","coordinates":[[[' + "1" * 5000 + ",0],[1,0],[1,1]]]}", "a position that is not a number"),
+        (
+            "a.geojson",
+            '{"type":"Polygon","coordinates":[[[' + "1" * 5000 + ",0],[1,0],[1,1]]]}",
+            "a position that is not a number",
+        ),
         ("a.geojson", '{"type":"MultiPolygon","coordinates":[5]}', "a list of rings is needed, got 5"),
         ("a.geojson", '{"type":"MultiPolygon","coordinates":[[5]]}', "ring 0 is not a list"),
         ("a.geojson", _ring([0, 0], "ab", [1, 1]), "each must be two numbers"),

@@ -17,6 +17,7 @@ from mil_heatmaps.scores.quick_read import QuickScores
 from mil_heatmaps.scores.scale import CohortScale
 from mil_heatmaps.scores.select import Column, select_columns
 from mil_heatmaps.slides.colour_profile import srgb_converter
+from mil_heatmaps.slides.sources import large_pictures_allowed
 from mil_heatmaps.visualization.palette import colour_index, colour_table, default_cmap
 
 SIDE_PX = 360
@@ -74,8 +75,9 @@ def _ground(read: QuickScores, picture: Path | None) -> tuple[npt.NDArray[np.uin
     if picture is None:
         pixels = np.full((size[1], size[0], 3), _GLASS, np.uint8)
     else:
-        Image.MAX_IMAGE_PIXELS = None  # this program wrote the picture
-        with Image.open(picture) as image:
+        with large_pictures_allowed():  # this program wrote the picture
+            opened = Image.open(picture)
+        with opened as image:
             image.draft("RGB", size)  # decode the JPEG at reduced size
             image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BOX, reducing_gap=2.0)
             to_srgb = srgb_converter(image.info.get("icc_profile"))

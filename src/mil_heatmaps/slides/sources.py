@@ -173,7 +173,7 @@ _PILLOW_LIMIT = threading.Lock()
 
 
 @contextmanager
-def _large_pictures_allowed() -> Iterator[None]:
+def large_pictures_allowed() -> Iterator[None]:
     """Lift Pillow's limit on picture size while a file is opened, because slides are larger."""
     from PIL import Image
 
@@ -218,7 +218,7 @@ class PictureSource:
         self._lock = threading.Lock()
         self._pixels: RGB | None = None
         try:
-            with _large_pictures_allowed(), Image.open(path) as picture:
+            with large_pictures_allowed(), Image.open(path) as picture:
                 self.level_dimensions: tuple[tuple[int, int], ...] = (picture.size,)
                 dpi = picture.info.get("dpi")
                 self._icc_profile: bytes | None = picture.info.get("icc_profile")
@@ -247,7 +247,7 @@ class PictureSource:
         with self._lock:
             if self._pixels is None:
                 try:
-                    with _large_pictures_allowed():
+                    with large_pictures_allowed():
                         picture = Image.open(self._path)
                     with picture:
                         if picture.has_transparency_data:
