@@ -121,8 +121,6 @@ def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Wa
     """Open the page at a view; afterwards no error may have been on its console and no request left the
     machine.
     """
-    from playwright.sync_api import Error
-
     used: list[tuple[str, Watched]] = []
 
     def open_it(view: str = "", *, size: tuple[int, int] = (1200, 800), link: str | None = None, **options: Any) -> Any:
@@ -143,11 +141,7 @@ def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Wa
     for key, watched in used:
         page = watched.page
         page.evaluate("localStorage.clear()")
-        try:
-            page.goto("about:blank")
-        except Error:  # a navigation of the page itself was under way, such as a download: it is not used again
-            page.context.close()
-            continue
+        page.goto("about:blank")
         page.context.clear_cookies()
         page.context.clear_permissions()
         idle_pages[key].append(watched)

@@ -169,6 +169,7 @@ def test_what_lies_on_the_slide_goes_with_it_to_the_slide_beside(
     assert len(by_name["tissue"]["coordinates"][0]) == 4
     count = len(viewer.app.content.layer(0, 0).scores.values)
     assert len(by_name[f"evidence: {round(count / 10)} patches"]["coordinates"]) == round(count / 10)
+    wait_until(page, SAVED)  # a page with marks that are not kept yet asks before it is left
 
 
 def test_a_way_of_looking_is_kept_and_shown_again(open_page: Open, viewer: RunningViewer) -> None:
