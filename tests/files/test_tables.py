@@ -22,7 +22,7 @@ NAMES = st.text(
 ).filter(lambda name: bool(name.strip()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=4))
 def test_every_name_comes_back_and_no_cell_is_run_by_a_spreadsheet(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
