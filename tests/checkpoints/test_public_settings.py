@@ -12,7 +12,7 @@ import torch
 from mil_heatmaps.checkpoints.load import model_from_checkpoint
 from mil_heatmaps.checkpoints.report import describe_checkpoint
 from mil_heatmaps.errors import CheckpointError
-from tests.checkpoints.test_public_layouts import PLAIN, dsmil, embedding, finish, load
+from tests.helpers.public_layouts import PLAIN, dsmil, embedding, finish, load
 from tests.helpers.public_models import D, E, Maker, write
 
 
