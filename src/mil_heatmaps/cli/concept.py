@@ -71,7 +71,8 @@ def _make(options: argparse.Namespace) -> int:
     named |= {name: mean_direction(features.features[rows]) for name, rows in chosen.items()}
     encoders = (features.encoder,) if features.encoder else () if before is None else before.encoders
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_concepts(output, Concepts.of(named, str(output), encoders=encoders))
+    temperature = None if before is None else before.temperature
+    write_concepts(output, Concepts.of(named, str(output), temperature=temperature, encoders=encoders))
     for name, rows in chosen.items():
         print(f"{name}: the mean of {counted(len(rows), 'patch', 'patches')}")
     print(f"wrote {output}: {counted(len(named), 'concept')}, {features.features.shape[1]} numbers each")
@@ -87,9 +88,8 @@ def _read(options: argparse.Namespace) -> tuple[PatchFeatures, SlideSpace]:
     if options.slide is not None:
         from mil_heatmaps.slides.reader import open_slide
 
-        slide = open_slide(options.slide)
-        space = slide.space("auto", "auto")
-        slide.close()
+        with open_slide(options.slide) as slide:
+            space = slide.space("auto", "auto")
     size = options.patch_size_level0
     features = read_features(options.features, space=space, coords_dir=options.coords_dir, patch_size_l0=size)
     return features, space

@@ -40,7 +40,8 @@ def watch(experiment: str, *, once: bool, every: float, as_json: bool = False) -
                       "Ctrl-C leaves, the run goes on")  # fmt: skip
             time.sleep(every)
     except KeyboardInterrupt:
-        print()
+        if not as_json:
+            print()
         return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
 from mil_heatmaps.files.names import SLIDE_EXTENSIONS, comparable, stem_of
@@ -15,9 +16,6 @@ from mil_heatmaps.words import did_you_mean, first_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
-
-CASE_COLUMNS = ("case_id", "patient_id", "patient")
-"""Columns that may hold the patient of a slide; the first one present counts."""
 
 
 class ExtraInputs:

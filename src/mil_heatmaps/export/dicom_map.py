@@ -126,7 +126,7 @@ def write_dicom_map(
     )
     document.SeriesDescription = _short(f"mil-heatmaps {column}", _LONGEST_LO)
     if picture.notes:
-        document.ImageComments = "\n".join((told, *picture.notes))[:10240]
+        document.ImageComments = "\n".join((f"{column} ({kind})", "NaN outside patches", *picture.notes))[:10240]
     with atomic_path(path) as partial:
         document.save_as(partial)
 

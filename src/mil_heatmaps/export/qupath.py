@@ -5,6 +5,7 @@ image was opened whole instead of cropped to its scanned area.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,4 +135,5 @@ def write_qupath_script(path: Path, results: Path, bags: Sequence[str] = ()) -> 
     """
     # In double quotes, Groovy evaluates dollar signs; its other escapes are the same as in JSON.
     folder = json.dumps(str(results.resolve()), ensure_ascii=False).replace("$", "\\$")
-    write_text(path, _SCRIPT.replace("@FOLDER@", folder).replace("@BAGS@", "".join(f"|_{bag}" for bag in bags)))
+    named = "".join(f"|_{re.escape(bag)}" for bag in bags)
+    write_text(path, _SCRIPT.replace("@FOLDER@", folder).replace("@BAGS@", named))

@@ -77,13 +77,20 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem[:40]}.{writer()}-{secrets.token_hex(4)}.partial{target.suffix}")
-    old = partial.with_name(f"{partial.name}.old")
+    partial, old = (
+        target.with_name(f".{target.stem[:40]}.{writer()}-{secrets.token_hex(4)}.partial{target.suffix}")
+        for _ in range(2)
+    )
     try:
         yield partial
         if target.exists():
             os.replace(target, old)
-        os.replace(partial, target)
+        try:
+            os.replace(partial, target)
+        except OSError:
+            if old.exists():
+                os.replace(old, target)
+            raise
     finally:
         for folder in (partial, old):
             shutil.rmtree(folder, ignore_errors=True)
@@ -139,7 +146,7 @@ def clock_of(folder: str | os.PathLike[str]) -> float:
 
 
 def remove_abandoned(root: Path, dead: Collection[str] = (), *, recursive: bool = True) -> int:
-    """Remove temporary files below `root`, or only in it, whose writer was killed; return how many.
+    """Remove temporary files and folders below `root`, or only in it, whose writer was killed; return how many.
 
     A file is abandoned when its process on this machine is gone, or, written elsewhere, when its `writer` is known to
     be `dead` or it is a day old.
@@ -147,9 +154,10 @@ def remove_abandoned(root: Path, dead: Collection[str] = (), *, recursive: bool 
     removed, now = 0, None
     here = writer().partition("-")[0]
     for folder, folders, names in os.walk(root):
+        inside = list(folders)
         if not recursive:
             folders.clear()
-        for name in names:
+        for name in (*names, *inside):
             match = _PARTIAL.match(name)
             if match is None:
                 continue
@@ -163,6 +171,9 @@ def remove_abandoned(root: Path, dead: Collection[str] = (), *, recursive: bool 
                     now = clock_of(root) if now is None else now
                     abandoned = now - path.stat().st_mtime > _ABANDONED_AFTER_S
                 if abandoned:
-                    path.unlink()
+                    if name in inside:
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
                     removed += 1
     return removed

@@ -65,11 +65,13 @@ def _table(cohort: Cohort, cases: dict[str, Case], *, flat: bool, named: bool) -
     outcomes = [SlideOutcome(**predicted(summary)) for _, _, summary, _ in told]
     ranked = Predictions(outcomes)
     rows: list[dict[str, str]] = []
+    labels: dict[str, str] = {}
+    for listed in cohort.rows:
+        labels.setdefault(listed.case_id, listed.label if listed.group == UNSPECIFIED else listed.group)
     for (case_id, ids, summary, error), outcome in zip(told, outcomes, strict=True):
         share = CaseShare.read(summary.get("case"))
-        label = next((row.label if row.group == UNSPECIFIED else row.group
-                      for row in cohort.rows if row.case_id == case_id), "")  # fmt: skip
-        row = {
+        label = labels.get(case_id, "")
+        cells = {
             "case_id": case_id,
             "slides": ";".join(ids),
             "num_patches": "" if share is None else str(sum(slide.patches for slide in share.slides)),
@@ -80,9 +82,9 @@ def _table(cohort: Cohort, cases: dict[str, Case], *, flat: bool, named: bool) -
             "error": one_line(error),
         }
         if flat:
-            rows.append(row | prediction_cells(summary, named=named))
+            rows.append(cells | prediction_cells(summary, named=named))
         else:
-            rows.append(row | dict(zip(ranked.columns, ranked.cells(outcome), strict=True)))
+            rows.append(cells | dict(zip(ranked.columns, ranked.cells(outcome), strict=True)))
     between = list(dict.fromkeys(name for row in rows for name in row if name not in (*COLUMNS, *AFTER)))
     columns = [*COLUMNS, *between, *AFTER]
     return csv_text(columns, [[row.get(name, "") for name in columns] for row in rows])

@@ -58,8 +58,8 @@ class Predictions:
         self.columns["verdict"] |= bool(outcome.faithfulness)
         if outcome.measures:
             self.measures = measure_columns([outcome]) if not self.measures else self.measures
-        if outcome.probabilities and outcome.status == "processed":
-            names = self.config.output_names or sorted(outcome.classes)
+        names = self.config.output_names or sorted(outcome.classes)
+        if outcome.probabilities and outcome.status == "processed" and outcome.classes[0] in names:
             label = "" if slide.own_label == UNSPECIFIED else slide.own_label
             chances = dict(zip(outcome.classes, map(float, outcome.probabilities), strict=True))
             self.rows.append({

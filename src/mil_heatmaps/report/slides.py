@@ -27,8 +27,6 @@ _SHOWN_FILES = {
     "exports": "export", "video": "film",
 }  # fmt: skip
 """Stages whose files are linked, with the names of the files."""
-_AGAIN = {"heatmap": "heatmap", "faithfulness": "faithfulness", "samples": "samples", "exports": "exports",
-          "video": "video"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class ReportedSlide:
                     continue
                 if not path.is_file():
                     gone.append(
-                        f"{path.name} ({what}) was deleted: the run writes it again (--from_stage {_AGAIN[stage]})"
+                        f"{path.name} ({what}) was deleted: the run writes it again (--from_stage {stage})"
                     )
                 elif not _is_one_of_many(path, stage):
                     links.append(LinkedFile(_named(path, what), path.name, _href(path, folder)))

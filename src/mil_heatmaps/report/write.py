@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,11 @@ class _Report:
                 page = page_of(slide, part, number, folder, self._viewer)
                 yield slide, page | {"curves": plot(page["curves"])}
 
+    @cached_property
+    def _panels(self) -> list[dict[str, Any]]:
+        """Panels of the cohort: the index may be rendered twice, once to see whether it has changed."""
+        return outcome_panels(self._predictions, self._cohort.layout.insight)
+
     def _values(self, href: Callable[[int, ReportedSlide], str]) -> dict[str, Any]:
         """Return the content of the index; its rows are generated while it is written."""
         has, measures = self._predictions.columns, self._predictions.measures
@@ -159,11 +164,10 @@ class _Report:
         return {
             "name": self._name,
             "front": self._front,
-            "last": "",
             "notices": self._front.told_notices(),
             "sentences": [str(note) for note in self._cohort.notes],
             "config": self._front.config_text,
-            "panels": outcome_panels(self._predictions, self._cohort.layout.insight),
+            "panels": self._panels,
             "columns": columns,
             "has": has,
             "printed": _PRINTED_MEASURES,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,8 +184,7 @@ def read_concepts(path: Path, *, encoder: str | None = None, temperature: float 
         raise ScoreError(f"cannot read concepts from {path}: {said_by(error)}") from error
     said = encoder or told.get(_ENCODER)
     own = temperature or _temperature(told.get(_TEMPERATURE), path)
-    concepts = Concepts.of(named, str(path), encoders=() if said is None else (str(said),))
-    return replace(concepts, temperature=own)
+    return Concepts.of(named, str(path), temperature=own, encoders=() if said is None else (str(said),))
 
 
 def _temperature(told: Any, path: Path) -> float | None:

@@ -45,6 +45,7 @@ class ExportsStage:
 
         inputs = HeatmapStage().inputs(work)
         inputs.pop("figure_foot", None)
+        inputs.pop("beside", None)  # of the figure alone
         if len(work.config.bags) > 1:
             inputs["of_every_bag"] = True  # earlier versions exported the first bag only
         if self._tells(work) and (foot := foot_inputs(work)):

@@ -27,7 +27,7 @@ def write_of_all_columns(work: SlideWork, drawing: Drawing, result: StageResult)
         attempt(result, "ome_tiff", lambda: _score_tiff(work, drawing))
     if exports.anndata is not None:
         attempt(result, "anndata", lambda: _anndata(work, drawing))
-    if exports.wsidata is not None:
+    if exports.wsidata is not None and not work.bag:  # one store per slide, whose name its readers fix
         attempt(result, "wsidata", lambda: _wsidata(work, drawing))
     if exports.ome_zarr is not None:
         attempt(result, "ome_zarr", lambda: _ome_zarr(work, drawing))

@@ -61,7 +61,7 @@ def patch_lists(folders: Sequence[Path], slides: Sequence[SlideEntry]) -> list[d
                 continue
             told = json.loads(path.read_bytes())
             found += list(_phenotypes(told, places) if path.name == PHENOTYPES else _where_else(told, places))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
     return found
 
