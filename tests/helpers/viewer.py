@@ -3,7 +3,7 @@
 import http.client
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,11 @@ class RunningViewer:
         return f"/data/{self.app.nonce}"
 
 
+# What pages do before the viewer that they show ends, by its port. A page asks for tiles and for what is new at
+# any moment: one that still stands there when the server is gone has an error on its console.
+LEAVING: dict[int, list[Callable[[], object]]] = {}
+
+
 @contextmanager
 def running(catalog: Catalog | LiveCatalog, **options: Any) -> Iterator[RunningViewer]:
     """Yield a viewer of `catalog` on any free port; `options` are those of `ViewerApp`."""
@@ -90,6 +95,8 @@ def running(catalog: Catalog | LiveCatalog, **options: Any) -> Iterator[RunningV
         viewer.cookie = headers["set-cookie"].split(";")[0]
         yield viewer
     finally:
+        for leave in LEAVING.pop(port, ()):
+            leave()
         server.should_exit = True
         server.force_exit = True
         thread.join(10)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,7 +14,7 @@ from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from tests.helpers.browser import MARKUP, SIZE, Open, settle
 from tests.helpers.places import ROOT
-from tests.helpers.viewer import RunningViewer, running, write_score_file
+from tests.helpers.viewer import LEAVING, RunningViewer, running, write_score_file
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -116,6 +117,13 @@ def idle_pages(browser: Any) -> Iterator[dict[str, list[Watched]]]:
             watched.page.context.close()
 
 
+def leave(page: Any, address: str) -> None:
+    """Leave `address` if the page is still there."""
+    if not page.is_closed() and page.url.startswith(address) and page.url != "about:blank":
+        page.evaluate("localStorage.clear()")
+        page.goto("about:blank")
+
+
 @pytest.fixture
 def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Watched]]) -> Iterator[Open]:
     """Open the page at a view; afterwards no error may have been on its console and no request left the
@@ -131,6 +139,8 @@ def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Wa
         own = (link or viewer.link).partition("?")[0]
         watched.own = (f"http://127.0.0.1:{viewer.port}/", own, "data:", "blob:", "file:", "about:")
         page = watched.page
+        if (port := urlsplit(own).port) not in (None, viewer.port):
+            LEAVING.setdefault(port, []).append(lambda: leave(page, own))
         page.set_viewport_size({"width": size[0], "height": size[1]})
         page.goto((link or viewer.link) + (f"#{view}" if view else ""))
         page.wait_for_selector("html[data-ready=true]", timeout=20000)
@@ -140,8 +150,7 @@ def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Wa
     yield open_it
     for key, watched in used:
         page = watched.page
-        page.evaluate("localStorage.clear()")
-        page.goto("about:blank")
+        leave(page, "")
         page.context.clear_cookies()
         page.context.clear_permissions()
         idle_pages[key].append(watched)
