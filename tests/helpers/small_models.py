@@ -1,4 +1,4 @@
-"""Small models of MIL-Lab's types, the same weights each time."""
+"""Small models of every type, the same weights each time."""
 
 from typing import Any
 
@@ -19,12 +19,6 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """Type -> settings that make it small; features are 24 wide and there are 3 classes."""
 
-
-def small_model(model_type: str, **settings: Any) -> Any:
-    """Return a model in eval mode, typed as Any so that tests can use its parts."""
-    torch.manual_seed(0)
-    model: MILModel = model_class(model_type)(**({"in_dim": 24, "num_classes": 3} | SIZES[model_type] | settings))
-    return model.eval()
 
 _EMBED = ("linear 9", "activation")
 OTHERS: dict[str, dict[str, Any]] = {
@@ -53,3 +47,14 @@ OTHERS: dict[str, dict[str, Any]] = {
     "torchmil_transformer_abmil": {"inner_dim": 16, "attention_dim": 6, "num_heads": 4},
     "histobistro_transformer": {"embed_dim": 16, "inner_dim": 16, "mlp_dim": 20, "num_heads": 4},
 }
+"""The types of CLAM, TRIDENT and other public repositories."""
+
+EVERY = SIZES | OTHERS
+"""Every type that `models/registry.py` knows."""
+
+
+def small_model(model_type: str, **settings: Any) -> Any:
+    """Return a model in eval mode, typed as Any so that tests can use its parts."""
+    torch.manual_seed(0)
+    model: MILModel = model_class(model_type)(**({"in_dim": 24, "num_classes": 3} | EVERY[model_type] | settings))
+    return model.eval()
