@@ -52,6 +52,7 @@ fuzz: $(STAMP)
 
 release-set: $(STAMP)
 	$(BIN)/python release/release_set.py
+	$(BIN)/python release/release_set.py --pypi
 
 release-check: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import sys
+import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -51,33 +55,41 @@ def _one(name: str, data: bytes) -> str:
 
 
 def atheris_rounds(name: str, seconds: float) -> Counter[str]:
-    """Let atheris choose the mutations, in a forked process, because its loop ends the process."""
+    """Let atheris choose the mutations, in a forked process, because its loop ends the process.
+
+    The program's own modules are instrumented as the parser imports them. An input that takes more than a minute or
+    2 GiB ends the process, and is kept as a finding.
+    """
     import atheris
 
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         counts: Counter[str] = Counter()
+        with atheris.instrument_imports(include=["mil_heatmaps"], enable_loader_override=False):
+            counts[_one(name, PARSERS[name].seed())] += 1
         stop = time.monotonic() + seconds
 
         def one_input(data: bytes) -> None:
             counts[_one(name, data)] += 1
             if time.monotonic() > stop:
-                os.write(writing, repr(dict(counts)).encode())
+                os.write(writing, json.dumps(counts).encode())
                 os._exit(0)
 
-        folder = Path(f"/tmp/fuzz-{os.getpid()}")
-        folder.mkdir()
-        (folder / "seed").write_bytes(PARSERS[name].seed())
-        atheris.instrument_all()
-        atheris.Setup([sys.argv[0], str(folder), "-max_len=65536", "-verbosity=0"], one_input)
+        seeds, kept = Path(tempfile.mkdtemp(prefix="fuzz_")), FOUND / name
+        (seeds / "seed").write_bytes(PARSERS[name].seed())
+        kept.mkdir(parents=True, exist_ok=True)
+        limits = ["-max_len=65536", "-timeout=60", "-rss_limit_mb=2048"]
+        atheris.Setup([sys.argv[0], str(seeds), *limits, f"-artifact_prefix={kept}/", "-verbosity=0"], one_input)
         atheris.Fuzz()
+        os._exit(1)
     os.close(writing)
-    told = os.read(reading, 1 << 16)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
     os.waitpid(child, 0)
-    import ast
-
-    return Counter(ast.literal_eval(told.decode() or "{'died': 1}"))
+    with suppress(OSError):
+        (FOUND / name).rmdir()  # nothing was found
+    return Counter(json.loads(told) if told else {"died": 1})
 
 
 def main() -> int:
@@ -85,17 +97,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="for each parser")
     parser.add_argument("--only", nargs="+", choices=PARSERS, default=list(PARSERS))
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--atheris", action="store_true", help="where it is installed")
+    parser.add_argument("--random", action="store_true", help="mutate at random although atheris is installed")
     args = parser.parse_args()
     seed = random.randrange(1 << 32) if args.seed is None else args.seed
-    print(f"seed {seed}")
+    guided = not args.random and find_spec("atheris") is not None
+    print("mutations by atheris" if guided else f"mutations at random, seed {seed}")
     broke = 0
     for name in args.only:
-        counts = atheris_rounds(name, args.seconds) if args.atheris else random_rounds(
-            name, args.seconds, random.Random(f"{seed}{name}")
-        )  # fmt: skip
+        dice = random.Random(f"{seed}{name}")
+        counts = atheris_rounds(name, args.seconds) if guided else random_rounds(name, args.seconds, dice)
         broke += counts["broke"] + counts["died"]
-        print(f"{name:<14} {sum(counts.values()):>7} tried: {', '.join(f'{n} {k}' for k, n in sorted(counts.items()))}")
+        ends = ", ".join(f"{times} {end}" for end, times in sorted(counts.items()))
+        print(f"{name:<14} {sum(counts.values()):>7} tried: {ends}", flush=True)
     return 1 if broke else 0
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from release_set import mixed_builds
+from release_set import SETS, mixed_builds
 
 ROOT = Path(__file__).resolve().parents[1]
 COPYLEFT = re.compile(r"(?<!L)GPL|AGPL|GNU General", re.IGNORECASE)
@@ -32,6 +32,10 @@ ONLY_AS_PRE_RELEASE = {
 
 NOT_HANDED_ON = {"docutils": "needed by twine, which uploads the release and is in no other extra"}
 """Packages under the GPL in part that users do not get."""
+
+
+OF_TORCH = ("nvidia-", "cuda-", "triton")
+"""Beginnings of the names of packages that PyPI's torch brings, which no version is tested of here."""
 
 
 def pins(text: str) -> dict[str, str]:
@@ -77,20 +81,29 @@ def integrity_problems(lock: dict[str, object]) -> list[str]:
     ]
 
 
+def set_problems(text: str, pinned: dict[str, str]) -> list[str]:
+    """Return what is wrong with a release set: two builds of torch, or another version than the tested one.
+
+    The libraries of NVIDIA that PyPI's torch needs are pinned by torch itself.
+    """
+    there = {name: version for name, version in pins(text).items() if not name.startswith(OF_TORCH)}
+    return [
+        *([wrong] if (wrong := mixed_builds(text.splitlines())) else []),
+        *(
+            f"{name} {version}, where constraints.txt has {pinned.get(name, 'none')}: make release-set"
+            for name, version in there.items()
+            if pinned.get(name) != version.split("+")[0]
+        ),
+    ]
+
+
 def main() -> int:
     bad: list[str] = []
     pinned = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
     bad += [f"pre-release pinned: {line}" for line in pre_releases(pinned)]
-    release = ROOT / "requirements-release.txt"
-    if release.is_file():
-        text = release.read_text(encoding="utf-8")
-        there = pins(text)
-        bad += [f"{release.name}: {wrong}" for wrong in (mixed_builds(text.splitlines()),) if wrong]
-        bad += [
-            f"{release.name} has {name} {version}, constraints.txt {pinned.get(name, 'none')}: make release-set"
-            for name, version in there.items()
-            if pinned.get(name) != version.split("+")[0]
-        ]
+    sets = [ROOT / name for _, name in SETS.values()]
+    for release in sets:
+        bad += [f"{release.name}: {wrong}" for wrong in set_problems(release.read_text(encoding="utf-8"), pinned)]
     bad += [f"package-lock.json: {name} has no integrity" for name in integrity_problems(
         json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8")))]  # fmt: skip
     lines, copyleft = licences()
@@ -100,8 +113,9 @@ def main() -> int:
     bad += [f"licence: {line}" for line in copyleft]
     print(f"licences of {len(lines)} installed packages: {out / 'licences.txt'}")
     for module, what, command in (
-        ("pip_audit", "advisories", ["pip_audit", "--progress-spinner", "off", "-r", str(release), "--disable-pip"]),
-        ("cyclonedx_py", "bill of materials", ["cyclonedx_py", "requirements", str(release), "--of", "JSON", "-o",
+        *(("pip_audit", f"advisories of {release.name}",
+           ["pip_audit", "--progress-spinner", "off", "-r", str(release), "--disable-pip"]) for release in sets),
+        ("cyclonedx_py", "bill of materials", ["cyclonedx_py", "requirements", str(sets[0]), "--of", "JSON", "-o",
                                                str(out / "sbom.json")]),
     ):  # fmt: skip
         if importlib.util.find_spec(module) is None:

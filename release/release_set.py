@@ -1,25 +1,31 @@
-"""Make requirements-release.txt: every package of a release with the SHA-256 of the file pip chooses on this platform.
+"""Make the release sets: every package of a release with the SHA-256 of the file pip chooses on this platform.
 
-    python release/release_set.py                 # writes requirements-release.txt from constraints.txt
+    python release/release_set.py            # requirements-release.txt: program, viewer and hub
+    python release/release_set.py --pypi     # requirements-release-encoders.txt: `encoders` as well, all from PyPI
 
-The first lines of the file say how it is installed. Hashes stand in a file of their own: in constraints.txt they would
-forbid `pip install -e` and the CPU build of torch. The extra `encoders` is not in it: its torchvision must be of the
-build of torch (`+cpu`, `+cu130`), and PyPI's is of one build only.
+The first lines of a file say how it is installed. Hashes stand in files of their own: in constraints.txt they would
+forbid `pip install -e` and the CPU build of torch. The extra `encoders` has a set of its own: its torchvision must be
+of the build of torch (`+cpu`, `+cu130`), and PyPI has one build of each, that for NVIDIA GPUs, which runs on CPUs too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = "hub,viewer"
+SETS = {
+    False: ("hub,viewer", "requirements-release.txt"),
+    True: ("encoders,hub,viewer", "requirements-release-encoders.txt"),
+}
+"""Whether all comes from PyPI -> the extras and the file."""
 HEAD = (
     "# Made by release/release_set.py from constraints.txt, for {platform}. Not to be edited.\n"
-    "# pip install --require-hashes -r requirements-release.txt{index} && pip install --no-deps .\n"
+    "# pip install --require-hashes -r {file}{index} && pip install --no-deps .\n"
 )
 WHEELS = "https://download.pytorch.org/whl"
 
@@ -58,14 +64,20 @@ def mixed_builds(lines: list[str]) -> str | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--extras", default=EXTRAS)
-    parser.add_argument("--output", type=Path, default=ROOT / "requirements-release.txt")
+    parser.add_argument("--pypi", action="store_true", help="no other index and no wheels of this machine")
+    parser.add_argument("--extras")
+    parser.add_argument("--output", type=Path)
     args = parser.parse_args()
+    extras, name = SETS[args.pypi]
+    output = args.output or ROOT / name
     command = [
         sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-",
-        "-c", str(ROOT / "constraints.txt"), f"{ROOT}[{args.extras}]",
+        "-c", str(ROOT / "constraints.txt"), f"{ROOT}[{args.extras or extras}]",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    elsewhere = ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT") if args.pypi else ()
+    environ = {key: value for key, value in os.environ.items() if key not in elsewhere}
+    environ |= {"PIP_CONFIG_FILE": os.devnull} if args.pypi else {}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     if done.returncode:
         print(done.stderr.strip(), file=sys.stderr)
         return done.returncode
@@ -77,9 +89,10 @@ def main() -> int:
         print(wrong, file=sys.stderr)
         return 1
     build = build_of(lines, "torch")
-    head = HEAD.format(platform=platform, index=f" --extra-index-url {WHEELS}/{build}" if build else "")
-    args.output.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{args.output}: {len(lines)} packages")
+    index = f" --extra-index-url {WHEELS}/{build}" if build else ""
+    head = HEAD.format(platform=platform, file=output.name, index=index)
+    output.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{output}: {len(lines)} packages")
     return 0
 
 

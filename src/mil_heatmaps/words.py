@@ -232,6 +232,15 @@ def alike(*values: float, small: float = 0.95) -> list[str]:
     return [with_minus(f"{round(value, decimals) + 0.0:.{decimals}f}") for value in values]
 
 
+def whole_number(text: str) -> int | None:
+    """Return a number of up to nine digits; None for any other text, such as ``²``, which `str.isdigit` calls a digit.
+
+    Python refuses to read a number of thousands of digits.
+    """
+    text = text.strip()
+    return int(text) if len(text) < 10 and text.isascii() and text.isdigit() else None
+
+
 def grouped(number: int) -> str:
     """Return a whole number in groups of three digits with narrow spaces between: a comma could be a decimal sign."""
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

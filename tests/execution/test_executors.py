@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from mil_heatmaps import machine
 from mil_heatmaps.config.config import load_config
@@ -46,13 +49,31 @@ def make_naughty(cohort: SmallCohort, model: str, **run_arguments: Any) -> None:
     cohort.config["run_arguments"].update(run_arguments)
 
 
-def test_workers_write_the_same_bytes_as_a_run_alone(tmp_path: Path) -> None:
+def test_any_number_of_workers_and_threads_writes_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = make_small_cohort(tmp_path / "alone", {"run_arguments": {"workers": 1}})
-    together = make_small_cohort(tmp_path / "together", {"run_arguments": {"workers": 2}})
+    monkeypatch.setattr(machine, "cores", lambda: 1)
     assert run(alone).processed == ["s1", "s2", "s3"]
-    assert sorted(run(together).processed) == ["s1", "s2", "s3"]
-    assert together.outputs() == alone.outputs()
-    assert list(together.process_list()) == ["s1", "s2", "s3"]
+    asked = torch.get_num_threads()
+
+    @settings(max_examples=2, deadline=None, derandomize=True, database=None)
+    @example(workers=1, cores=4, torch_threads=3)
+    @example(workers=2, cores=2, torch_threads=1)
+    @given(workers=st.integers(1, 3), cores=st.integers(1, 6), torch_threads=st.integers(1, 4))
+    def check(workers: int, cores: int, torch_threads: int) -> None:
+        name = str(len(list(tmp_path.iterdir())))
+        monkeypatch.setattr(machine, "cores", lambda: cores)
+        torch.set_num_threads(torch_threads)
+        together = make_small_cohort(tmp_path / name, {"run_arguments": {"workers": workers}})
+        assert sorted(run(together).processed) == ["s1", "s2", "s3"]
+        assert together.outputs() == alone.outputs()
+        assert list(together.process_list()) == ["s1", "s2", "s3"]
+
+    try:
+        check()
+    finally:
+        torch.set_num_threads(asked)
 
 
 def test_workers_encode_to_the_same_bytes_as_a_run_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

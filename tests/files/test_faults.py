@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mil_heatmaps.files import atomic, hdf5_writing
-from mil_heatmaps.files.atomic import open_to_append, remove_abandoned, write_text
+from mil_heatmaps.files.atomic import atomic_folder, open_to_append, remove_abandoned, write_text
 from mil_heatmaps.files.hdf5_writing import set_text, write_h5
 
 
@@ -77,16 +77,16 @@ def test_appending_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypa
     assert load_hdf5(path)[0]["features"].shape == (7, 2)
 
 
-def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_call_returns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Return the flushes and moves that follow, by name."""
     calls: list[tuple[str, str]] = []
     places: dict[int, str] = {}
     real_open, real_fsync, real_replace = os.open, os.fsync, os.replace
 
     def opened(path: Any, *args: Any, **kwargs: Any) -> int:
         descriptor = real_open(path, *args, **kwargs)
-        places[descriptor] = "part" if ".partial" in str(path) else Path(path).name
+        places[descriptor] = "part" if ".partial" in Path(path).name else Path(path).name
         return descriptor
 
     monkeypatch.setattr(atomic.os, "open", opened)
@@ -96,11 +96,35 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_call_retur
     monkeypatch.setattr(
         atomic.os, "replace", lambda a, b: (calls.append(("replace", Path(b).name)), real_replace(a, b))[1]
     )
+    return calls
+
+
+def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_call_returns(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
     write_text(tmp_path / "new" / "deep" / "a.txt", "x")
     # The entries of new folders first, then the bytes, then the name, then the folder that holds it.
     assert calls == [
         ("fsync", tmp_path.name), ("fsync", "new"), ("fsync", "part"), ("replace", "a.txt"), ("fsync", "deep"),
     ]  # fmt: skip
+
+
+def test_all_files_of_a_folder_reach_the_disk_before_its_name(
+    tmp_path: Path, calls: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill() -> None:
+        with atomic_folder(tmp_path / "new" / "S.zarr") as partial:
+            (partial / "c").mkdir(parents=True)
+            (partial / "c" / "0").write_text("x")
+
+    fill()
+    whole = [("replace", "S.zarr"), ("fsync", "new")]
+    assert calls == [("fsync", tmp_path.name), ("fsync", "0"), ("fsync", "c"), ("fsync", "part"), *whole]
+    calls.clear()
+    monkeypatch.setattr(atomic, "_FLUSHED_ONE_BY_ONE", 0)
+    monkeypatch.setattr(atomic.os, "sync", lambda: calls.append(("sync", "all")))
+    fill()
+    assert [call for call in calls if call[0] == "sync" or call in whole] == [("sync", "all"), *whole]
 
 
 def test_halves_are_removed_from_a_folder_alone_or_from_all_below_it(tmp_path: Path) -> None:

@@ -6,14 +6,19 @@ The run is a separate process, forked from this one: run it where torch has not 
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
+import shutil
 import signal
+import stat
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +31,11 @@ LASTING = {"gone": (errno.ENODEV, 1 << 30), "away": (errno.ESTALE, 3), "read onl
 CLOCKS = {"clock back": -1e6, "clock ahead": 1e6}
 """Seconds by which this machine's clock jumps; the run must not be affected."""
 
-FAULTS = ("kill", "kill after", "interrupt", *REFUSALS, *LASTING, *CLOCKS)
-"""``kill`` comes just before a file is moved to its place, ``kill after`` just after, when nobody knows of it."""
+FAULTS = ("kill", "kill after", "interrupt", *REFUSALS, "EIO flush", *LASTING, *CLOCKS)
+"""``kill`` comes just before a file is moved to its place, ``kill after`` just after, when nobody knows of it.
+
+``EIO flush`` counts the flushes of files instead of the moves: network drives say only then that a write has failed.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,10 @@ def full_run(root: Path) -> SmallCohort:
     cohort = make_encoded(root, "tests.helpers.stub_encoder:create", figure=True)
     cohort.rows = cohort.rows[:1]
     cohort.config["run_arguments"] = {"workers": 1, "isolate": "never"}
-    formats = ("png", "ome_tiff", "deepzoom", "geojson", "csv", "npz", "anndata", "ome_zarr", "dicom")
-    cohort.config["export_arguments"] = dict.fromkeys(formats, True) | {"anndata": {"cohort": True}}
+    formats = ["png", "ome_tiff", "geojson", "csv", "npz", "ome_zarr", "dicom", "annotation_store"]
+    formats += ["wsidata"] if find_spec("pyarrow") else []
+    settings = {"deepzoom": {"container": "dzi"}, "anndata": {"cohort": True}}
+    cohort.config["export_arguments"] = dict.fromkeys(formats, True) | settings
     cohort.config["faithfulness_arguments"] = {"level": "quick"}
     cohort.config["explanation_arguments"] = {"scores": ["leave_one_out"]}
     cohort.config["report_arguments"] = {"write": True}
@@ -86,7 +96,11 @@ RUNS = {"small": small_run, "full": full_run}
 """A run that writes every kind of CLAM's files, and one that writes every kind there is."""
 
 
-def run_forked(config: Path, prepare: Callable[[], None] = lambda: None) -> int:
+def _nothing() -> None:
+    pass
+
+
+def run_forked(config: Path, prepare: Callable[[], Any] = _nothing, after: Callable[[], Any] = _nothing) -> int:
     """Run the command on a config in a forked process; return its exit code, -N for signal N."""
     sys.stdout.flush()
     child = os.fork()
@@ -100,6 +114,7 @@ def run_forked(config: Path, prepare: Callable[[], None] = lambda: None) -> int:
             from mil_heatmaps.cli.create_heatmaps import main
 
             code = main(["--config", str(config)])
+            after()
         except SystemExit as stopped:
             code = int(stopped.code or 0)
         except BaseException:
@@ -117,8 +132,19 @@ def fault_at(number: int, fault: str, mark: Path) -> Callable[[], None]:
 
         real, count = os.replace, 0
 
+        def fsync(descriptor: int) -> None:
+            nonlocal count
+            if fault == "EIO flush" and stat.S_ISREG(os.fstat(descriptor).st_mode):
+                count += 1
+                if count == number + 1:
+                    mark.touch()
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+            os.fsync(descriptor)
+
         def replace(source: Any, target: Any) -> None:
             nonlocal count
+            if fault == "EIO flush":
+                return real(source, target)
             count += 1
             code, lasts = LASTING.get(fault, (REFUSALS.get(fault, 0), 1))
             if not number <= count - 1 < number + lasts:
@@ -136,16 +162,16 @@ def fault_at(number: int, fault: str, mark: Path) -> Callable[[], None]:
                 raise KeyboardInterrupt
             raise OSError(code, os.strerror(code), str(target))
 
-        atomic.os = _Patched(os, replace)  # type: ignore[assignment]
+        atomic.os = _Patched(os, replace, fsync)  # type: ignore[assignment]
 
     return prepare
 
 
 class _Patched:
-    """The module os, with another `replace`."""
+    """The module os, with another `replace` and `fsync`."""
 
-    def __init__(self, module: Any, replace: Callable[..., None]) -> None:
-        self._module, self.replace = module, replace
+    def __init__(self, module: Any, replace: Callable[..., None], fsync: Callable[[int], None]) -> None:
+        self._module, self.replace, self.fsync = module, replace, fsync
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
@@ -200,18 +226,34 @@ def try_fault(root: Path, number: int, fault: str, calm: dict[str, str], kind: s
 
 
 def all_faults(
-    root: Path, faults: tuple[str, ...] = FAULTS, step: int = 1, kind: str = "small", first: int = 0
+    root: Path,
+    faults: tuple[str, ...] = FAULTS,
+    step: int = 1,
+    kind: str = "small",
+    first: int = 0,
+    known: Mapping[tuple[str, int], bool] | None = None,
 ) -> Iterator[tuple[str, int, Outcome]]:
-    """Yield (fault, number of the write, outcome) for every `step`-th write of a run, each fault in turn."""
-    calm_run = RUNS[kind](root / "calm")
-    if (code := run_forked(calm_run.root / "config.yaml")) != 0:
+    """Yield (fault, number of the write, outcome) for every `step`-th write of a run, each fault in turn.
+
+    `known` maps (fault, number) of earlier trials, which are not made again, to whether the run reached that write. The
+    first outcome of a fault that is not reached is yielded too.
+    """
+    calm_run, known = RUNS[kind](root / "calm"), known or {}
+    used = root / "modules"
+    if (code := run_forked(calm_run.root / "config.yaml", after=lambda: used.write_text("\n".join(sys.modules)))) != 0:
         raise RuntimeError(f"the undisturbed run ended with {code}")
+    for name in used.read_text().splitlines():  # once, before the forks
+        with suppress(Exception):
+            importlib.import_module(name)
     calm = held(calm_run)
     for fault in faults:
         number = first
-        while True:
-            outcome = try_fault(root / f"{fault.replace(' ', '_')}{number}", number, fault, calm, kind)
-            if not outcome.reached:
-                break
-            yield fault, number, outcome
+        while known.get((fault, number), True):
+            if (fault, number) not in known:
+                place = root / f"{fault.replace(' ', '_')}{number}"
+                outcome = try_fault(place, number, fault, calm, kind)
+                shutil.rmtree(place)
+                yield fault, number, outcome
+                if not outcome.reached:
+                    break
             number += step

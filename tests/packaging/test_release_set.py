@@ -18,16 +18,21 @@ def _release_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
-def test_every_package_of_the_release_set_has_a_hash_and_the_tested_version() -> None:
-    from release_check import pins
+@pytest.mark.parametrize(
+    ("file", "needed"),
+    [("requirements-release.txt", {"torch", "h5py", "starlette", "huggingface_hub"}),
+     ("requirements-release-encoders.txt", {"torch", "torchvision", "timm", "starlette", "huggingface_hub"})],
+)  # fmt: skip
+def test_every_package_of_a_release_set_has_a_hash_and_the_tested_version(file: str, needed: set[str]) -> None:
+    from release_check import pins, set_problems
 
-    lines = (ROOT / "requirements-release.txt").read_text(encoding="utf-8").splitlines()
-    packages = [line for line in lines if not line.startswith("#")]
+    text = (ROOT / file).read_text(encoding="utf-8")
+    packages = [line for line in text.splitlines() if not line.startswith("#")]
     assert [line for line in packages if re.fullmatch(r"\S+==\S+ --hash=sha256:[0-9a-f]{64}", line) is None] == []
     tested = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
-    there = {name: version.split("+")[0] for name, version in pins("\n".join(packages)).items()}
-    assert there == {name: tested[name] for name in there}
-    assert {"torch", "h5py", "starlette", "huggingface_hub"} <= there.keys()
+    assert set_problems(text, tested) == []
+    assert needed <= pins(text).keys()
+    assert f"pip install --require-hashes -r {file}" in text
 
 
 @pytest.mark.parametrize(

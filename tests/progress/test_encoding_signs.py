@@ -65,6 +65,8 @@ def test_signs_that_fell_silent_or_are_broken_are_passed_over_and_cleared(tmp_pa
     forget_silent(tmp_path)
     assert not (tmp_path / ".encoding" / "killed.json").exists()
     assert [one.slide_id for one in find_encodings(tmp_path)] == ["alive"]
+    forget_silent(tmp_path, alone=True)  # the run that wrote it was killed a moment ago
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_several_slides_are_summed_up() -> None:

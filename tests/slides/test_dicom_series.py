@@ -110,6 +110,16 @@ def test_a_header_that_is_cut_anywhere_is_no_crash(tmp_path: Path) -> None:
         assert header is None or header.series_uid == "1.2.3"
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_header_of_elements_without_end_is_given_up(tmp_path: Path, nested: bool) -> None:
+    whole = write(tmp_path / "a.dcm").read_bytes()
+    place = whole.index(struct.pack("<HH", 0x0008, 0x1140))
+    empty = element(0x0008_0016, "UI", b"") * 200_000
+    opened = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) if nested else b""
+    (tmp_path / "a.dcm").write_bytes(whole[:place] + opened + empty + whole[place:])
+    assert read_header(tmp_path / "a.dcm") is None
+
+
 def test_the_folder_of_a_series_is_opened_whole(tmp_path: Path) -> None:
     finest = write_slide(tmp_path / "1.2.840.5")
     with open_slide(tmp_path / "1.2.840.5") as slide:

@@ -147,7 +147,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
 def _contents(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f"its keys: {', '.join(str(key) for key in list(content)[:8]) or 'none'}"
+        return f"its keys: {', '.join(str(key)[:100] for key in list(content)[:8]) or 'none'}"
     return f"it is a {type(content).__name__}"
 
 

@@ -17,6 +17,7 @@ _TRAINS_ONLY = re.compile("loss|criterion|metric|auroc|auc|confmat", re.IGNORECA
 """Words in the names of tensors that a training keeps beside its model."""
 _LAYER_ENDS = (".weight", ".bias", ".running_mean", ".running_var")
 _MOST_PREFIXES = 12
+_DEEPEST_PREFIX = 32
 _LAYERS_OF_A_MODEL = 3
 """Fewer layers may be a single Linear that belongs beside another model."""
 
@@ -77,7 +78,7 @@ def below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
     found: dict[str, dict[str, Tensor]] = {"": {}}
     for key, value in tensors.items():
         parts = key.split(".")
-        for depth in range(len(parts)):
+        for depth in range(min(len(parts), _DEEPEST_PREFIX)):
             prefix = "".join(f"{part}." for part in parts[:depth])
             found.setdefault(prefix, {})[key[len(prefix) :]] = value
     return {prefix: found[prefix] for prefix in sorted(found, key=lambda prefix: (prefix.count("."), prefix))}

@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-_WRITTEN = re.compile(r"^\s*(\d+)\s*/\s*(\d+)\s*$")
+_WRITTEN = re.compile(r"^\s*(\d{1,9})\s*/\s*(\d{1,9})\s*$")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS, check_output
-from mil_heatmaps.words import did_you_mean
+from mil_heatmaps.words import did_you_mean, whole_number
 
 
 def cross_checks(cfg: Config) -> list[Problem]:
@@ -179,7 +179,8 @@ def _chosen_outputs(cfg: Config) -> list[Problem]:
         return []
     choices, problems = [*words, *names], []
     for name in chosen:
-        if name not in choices and not (name.isdigit() and int(name) < len(names)):
+        number = whole_number(name)
+        if name not in choices and (number is None or number >= len(names)):
             guess = did_you_mean(name, choices)
             problems.append(Problem(path, f"no {noun} {name!r}; {guess}choose from {', '.join(choices)}"))
     return problems

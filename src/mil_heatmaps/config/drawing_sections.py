@@ -24,6 +24,7 @@ from mil_heatmaps.config.section_types import (
 from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap, own_cmap
+from mil_heatmaps.words import whole_number
 
 if TYPE_CHECKING:
     from mil_heatmaps.visualization.sampling import Choice
@@ -43,8 +44,8 @@ def _classes(value: Any) -> Any:
 
 
 def _head(value: Any) -> Any:
-    if isinstance(value, str) and value.strip().isdigit():
-        value = int(value)
+    if isinstance(value, str) and (number := whole_number(value)) is not None:
+        value = number
     if value in ("mean", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     raise ValueError(f"must be mean, all, or the number of a head from 0; got {shown(value)}")

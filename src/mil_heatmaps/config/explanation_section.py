@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mil_heatmaps.config.section_types import Float, Int, Section, Text, shown
 from mil_heatmaps.explain.settings import Settings
+from mil_heatmaps.words import whole_number
 
 
 def _names(value: Any) -> Any:
@@ -25,8 +26,8 @@ def _targets(value: Any) -> Any:
 
 
 def _window(value: Any) -> Any:
-    if isinstance(value, str) and value.strip().isdigit():
-        value = int(value)
+    if isinstance(value, str) and (number := whole_number(value)) is not None:
+        value = number
     if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ValueError(f"must be auto or a whole number of at least 1, got {shown(value)}")
     return value

@@ -9,6 +9,7 @@ from mil_heatmaps.config.cluster_section import ClusterArguments, TrackArguments
 from mil_heatmaps.config.quantities import Memory
 from mil_heatmaps.config.section_types import Float, Int, Section, shown
 from mil_heatmaps.config.sections import check_device
+from mil_heatmaps.words import whole_number
 
 
 def _devices(value: Any) -> Any:
@@ -23,8 +24,8 @@ def _devices(value: Any) -> Any:
 def _workers(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    if isinstance(value, str) and value.strip().isdigit() and int(value) >= 1:
-        return int(value)
+    if isinstance(value, str) and (number := whole_number(value)):
+        return number
     raise ValueError(f"must be auto or a whole number of at least 1, got {shown(value)}")
 
 

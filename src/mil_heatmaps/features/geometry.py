@@ -123,7 +123,7 @@ def slide_size(attributes: Mapping[str, Any]) -> Size | None:
     """Return (width, height) of the slide's level 0 from the attributes, None when they do not state it."""
     try:
         width, height = int(attributes["level0_width"]), int(attributes["level0_height"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # infinite
         return None
     return (width, height) if min(width, height) > 0 else None
 

@@ -19,6 +19,7 @@ from mil_heatmaps.machine import process_lives
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _PARTIAL = re.compile(r"^\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.partial(\.[^.]*)?$")
 _ABANDONED_AFTER_S = 86_400.0
+_FLUSHED_ONE_BY_ONE = 200
 
 
 def _fsync(path: Path) -> None:
@@ -27,6 +28,20 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _fsync_tree(root: Path) -> None:
+    """Flush a folder with everything in it; where it holds very many files, all that the system has in hand."""
+    found = [(Path(folder), names) for folder, _, names in os.walk(root)]
+    files = [folder / name for folder, names in found for name in names]
+    if len(files) > _FLUSHED_ONE_BY_ONE and hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in files:
+        _fsync(path)
+    with suppress(OSError):
+        for folder, _ in reversed(found):
+            _fsync(folder)
 
 
 def _make_folder(folder: Path, durable: bool) -> None:
@@ -73,16 +88,18 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of a folder beside `path` to be made and filled; move it in when the block ends.
 
-    An older folder is missing only for a moment. When the block raises, what was filled is removed.
+    Its files are flushed to disk before the move. An older folder is missing only for a moment. When the block raises,
+    what was filled is removed.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent, durable=True)
     partial, old = (
         target.with_name(f".{target.stem[:40]}.{writer()}-{secrets.token_hex(4)}.partial{target.suffix}")
         for _ in range(2)
     )
     try:
         yield partial
+        _fsync_tree(partial)
         if target.exists():
             os.replace(target, old)
         try:
@@ -94,6 +111,8 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         for folder in (partial, old):
             shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        _fsync(target.parent)
 
 
 def open_to_append(path: Path) -> int:

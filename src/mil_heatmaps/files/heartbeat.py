@@ -5,7 +5,6 @@ All processes and machines that share the folder can read it. A file that is not
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.files.atomic import write_json
+from mil_heatmaps.files.json_files import parse_json
 
 SILENT_AFTER_S = 120.0
 """A file that was not touched for this long belongs to a dead process."""
@@ -65,6 +65,6 @@ def read_notes(folder: Path, pattern: str, now: float | None = None) -> Iterator
     for path in folder.glob(pattern):
         note = None
         with suppress(OSError, ValueError):
-            note = json.loads(path.read_bytes())
+            note = parse_json(path.read_bytes())
         with suppress(OSError):
             yield path, note if isinstance(note, dict) else {}, now - path.stat().st_mtime

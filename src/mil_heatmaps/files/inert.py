@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from mil_heatmaps.files.safe_pickle import UnsafePickleError, numpy_global
-from mil_heatmaps.words import said_by
+from mil_heatmaps.words import said_by, whole_number
 
 _EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
 """Opcodes that look names up in a registry of this process instead of naming them."""
@@ -103,7 +103,7 @@ def release_of(value: Any) -> tuple[int, ...] | None:
     """
     if isinstance(value, str):
         numbers = value.strip().lstrip("v").split("+")[0].split(".")
-        found = [int(part) for part in numbers[:4] if part.isdecimal()]
+        found = [number for part in numbers[:4] if (number := whole_number(part)) is not None]
         return tuple(found) or None
     if not isinstance(value, Record):
         return None

@@ -51,6 +51,14 @@ def read_json(
         raise error(f"{path} is not JSON that can be read: {said_by(cause)}") from cause
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return what a text of JSON holds; every fault of it is a ValueError, one that is nested too deeply as well."""
+    try:
+        return json.loads(text, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _finite(text: str) -> int | float:
     value = _whole(text) if text.lstrip("-").isdigit() else float(text)
     if not math.isfinite(value):

@@ -202,7 +202,7 @@ def _choose(choice: OneOf, tensors: Mapping[str, Tensor], match: Match) -> "tupl
 @cache
 def _pattern(key: str, tail: str) -> re.Pattern[str]:
     text = re.escape(key).replace(r"\{", "{").replace(r"\}", "}")
-    return re.compile(_NUMBER.sub(r"(\\d+)", text) + tail)
+    return re.compile(_NUMBER.sub(r"(\\d{1,9})", text) + tail)
 
 
 def _places(key: str, tensors: Mapping[str, Tensor], tail: str) -> Iterator[tuple[tuple[int, ...], str]]:

@@ -11,7 +11,7 @@ import yaml
 
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.models.base import MILModel
-from mil_heatmaps.words import did_you_mean
+from mil_heatmaps.words import did_you_mean, whole_number
 
 MODULES = {
     "abmil": "mil_heatmaps.models.abmil",
@@ -153,8 +153,8 @@ def model_config(model_type: str, config: str) -> dict[str, Any]:
 
 def encoder_width(encoder: str) -> int:
     """Return how wide an encoder's features are; a plain number stands for itself."""
-    if encoder.isdecimal() and int(encoder) > 0:
-        return int(encoder)
+    if number := whole_number(encoder):
+        return number
     name = ENCODER_ALIASES.get(encoder, encoder)
     if name not in ENCODER_WIDTHS:
         choices = [*ENCODER_WIDTHS, *ENCODER_ALIASES]

@@ -1,7 +1,6 @@
 """Check the settings of a model that a file or a config gives: its constructor must take each of them."""
 
 import inspect
-import math
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -31,8 +30,7 @@ def checked_setting(cls: type[MILModel], name: str, value: Any) -> Any:
         fits, converted = _converted(one, name, value)
         if fits:
             return converted
-    text = repr(value)
-    shown = text if len(text) <= 60 else f"{text[:60]}…"
+    shown = _shown(value)
     raise ModelError(f"{name} must be {' or '.join(map(_words, kinds))}, got {shown} ({type(value).__name__})")
 
 
@@ -44,11 +42,19 @@ def _converted(kind: Any, name: str, value: Any) -> tuple[bool, Any]:
         return isinstance(value, kind), value
     if isinstance(value, bool) or kind is bool:
         return kind is bool and isinstance(value, bool), value
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or not abs(value) <= max(MOST, 1000):  # not of thousands of digits, not NaN
         return False, value
     if kind is int:
         return value == int(value) and 0 <= value <= MOST, int(value)
     return 0 <= value <= (1 if "drop" in name else 1000), float(value)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _words(kind: Any) -> str:

@@ -104,7 +104,7 @@ class StampViT(PublicTransformer):
     def settings_told(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The version tells whether the class token was masked."""
         told = super().settings_told(settings)
-        numbers = re.findall(r"\d+", str(settings.get("stamp_version") or ""))
+        numbers = re.findall(r"\d{1,9}", str(settings.get("stamp_version") or ""))
         if numbers and "class_token_masked" not in told:
             told["class_token_masked"] = tuple(map(int, numbers[:2])) < _FIRST_UNMASKED
         return told

@@ -220,12 +220,12 @@ class Runner:
         write_text(layout.config_yaml, effective_yaml(self.config))
 
     def _clear_up(self, presence: Presence) -> None:
-        """Remove incomplete files after a kill, and signs of encodings that have gone silent."""
+        """Remove incomplete files after a kill, and signs of encodings that nobody is at any more."""
         # A kill while a run writes its sign leaves no sign, but an incomplete file in the top folder.
         halves = sum(remove_abandoned(folder, recursive=False) for folder in self._folders())
         if presence.after_a_kill or halves:
             self._remove_halves()
-        forget_silent(self.cohort.layout.raw_root)
+        forget_silent(self.cohort.layout.raw_root, alone=not presence.others)
 
     def _remove_halves(self, dead: frozenset[str] = frozenset()) -> None:
         """Remove incomplete files that killed processes left."""

@@ -64,11 +64,11 @@ def find_encodings(experiment: Path, slide_ids: Collection[str] | None = None) -
     return sorted(found, key=lambda encoding: encoding.slide_id)
 
 
-def forget_silent(experiment: Path) -> None:
-    """Remove the files of processes that were killed."""
+def forget_silent(experiment: Path, *, alone: bool = False) -> None:
+    """Remove the files of processes that were killed: the silent ones, and all if no other run is at work (`alone`)."""
     folder = experiment / FOLDER
     for path, _, silent_s in read_notes(folder, "*.json"):
-        if silent_s >= SILENT_AFTER_S:
+        if alone or silent_s >= SILENT_AFTER_S:
             with suppress(OSError):
                 path.unlink()
     with suppress(OSError):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.files.atomic import open_to_append
+from mil_heatmaps.files.json_files import parse_json
 from mil_heatmaps.records.run_signs import run_name
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class EventReader:
         self._at += len(whole) + len(newline)
         for line in whole.split(b"\n"):
             try:
-                event = json.loads(line)
+                event = parse_json(line)
             except ValueError:
                 continue
             if isinstance(event, dict) and {"time", "run", "event"} <= event.keys():

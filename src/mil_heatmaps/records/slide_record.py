@@ -153,7 +153,7 @@ class SlideRecord:
                 data["summary"],
                 files if isinstance(files, dict) else {},
             )
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
             return cls(path, slide_id)
 
     def notices(self, *, before: str | None = None) -> tuple[Notice, ...]:

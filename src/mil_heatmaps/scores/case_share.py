@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -98,9 +99,24 @@ class CaseShare:
                 return None
             slides = tuple(CaseSlide(**slide) for slide in told["slides"])
             lacking = tuple(map(str, told.get("lacking", ())))
-            return cls(str(told["case_id"]), slides, int(told["number"]), lacking, told.get("output"), told.get("full"))
+            output, full = told.get("output"), told.get("full")
+            output = None if output is None else str(output)
+            whole = all(_sound(slide) for slide in slides) and _number_or_none(full)
+            if not whole or not slides or told["number"] not in range(len(slides) + 1):
+                return None
+            return cls(str(told["case_id"]), slides, told["number"], lacking, output, full)
         except (KeyError, TypeError, ValueError):
             return None
+
+
+def _sound(slide: CaseSlide) -> bool:
+    """Whether what a file says of a slide is of the right kinds."""
+    counted = type(slide.patches) is int and slide.patches >= 0
+    return counted and isinstance(slide.slide_id, str) and all(map(_number_or_none, (slide.share, slide.without)))
+
+
+def _number_or_none(value: object) -> bool:
+    return value is None or (type(value) in (int, float) and math.isfinite(cast("float", value)))
 
 
 def percent(share: float) -> str:

@@ -18,6 +18,7 @@ from mil_heatmaps.features.place_patches import place_patches
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.hdf5_writing import set_text, write_h5
+from mil_heatmaps.files.json_files import parse_json
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.case_share import CaseShare
 from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, Explained, PatchScores, Prediction, ScoreKind
@@ -318,14 +319,14 @@ def _notices(value: Any) -> tuple[Notice, ...]:
     if value is None:
         return ()
     try:
-        return tuple(map(Notice.read, json.loads(value)))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return tuple(map(Notice.read, parse_json(value)))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return tuple(map(Notice.read, texts(value) or ()))
 
 
 def _json(value: Any) -> dict[str, Any] | None:
     try:
-        read = json.loads(value) if isinstance(value, str) else None
-    except json.JSONDecodeError:
+        read = parse_json(value) if isinstance(value, str) else None
+    except ValueError:
         return None
     return read if isinstance(read, dict) else None

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, PatchScores, Prediction
+from mil_heatmaps.words import whole_number
 
 _MEAN = "\0mean"
 """Stands for the mean over all groups; no column can have this name."""
 
-_HEAD = re.compile(r"(?:(?P<group>.+) )?head (?P<head>\d+)")
+_HEAD = re.compile(r"(?:(?P<group>.+) )?head (?P<head>\d{1,9})")
 
 
 class Column(NamedTuple):
@@ -115,7 +116,8 @@ def wanted_targets(
         elif text in ("all", "label") or len(outputs) == 1:
             return "all"
         elif text != "predicted":
-            found.append(outputs[int(text)] if text.isdigit() and int(text) < len(outputs) else text)
+            number = whole_number(text)
+            found.append(text if number is None or number >= len(outputs) else outputs[number])
         elif prediction.task == "multilabel":
             found += [prediction.classes[i] for i in prediction.likely]
         elif prediction.task == "classification":
@@ -184,10 +186,11 @@ def _group(scores: PatchScores, groups: list[str], want: str | int, prediction: 
     # The column names of a score may differ from the class names of the prediction; the order is the model's.
     if text in classes and len(groups) == len(classes):
         return groups[classes.index(text)]
-    if text.isdigit() and int(text) < len(classes) and classes[int(text)] in groups:  # only some of the classes
-        return classes[int(text)]
-    if text.isdigit() and int(text) < len(groups) and groups != [""]:
-        return groups[int(text)]
+    number = whole_number(text)
+    if number is not None and number < len(classes) and classes[number] in groups:  # only some of the classes
+        return classes[number]
+    if number is not None and number < len(groups) and groups != [""]:
+        return groups[number]
     if len(groups) == 1 and (text in classes or groups == [""]):
         raise ScoreError(
             f"score {scores.score!r} is the same for every class, so there is none for {text!r} alone;"

@@ -5,7 +5,7 @@ This module reads only the headers, without pydicom, so that listing a cohort do
 
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,8 @@ _UNDEFINED = 0xFFFF_FFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
 _LONGEST = 4096
 _DEEPEST = 16
+_MOST_ELEMENTS = 100_000
+"""A header has hundreds; a file of nothing but elements would keep the listing of a cohort busy for long."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def _values(file: BinaryIO, size: int) -> Mapping[int, bytes]:
         return {}
     found: dict[int, bytes] = {}
     explicit, in_meta = True, True
+    left = iter(range(_MOST_ELEMENTS))
     while file.tell() < size:
         start = file.tell()
         tag = _tag(file.read(4))
@@ -101,9 +104,9 @@ def _values(file: BinaryIO, size: int) -> Mapping[int, bytes]:
         if tag > _TOTAL_ROWS:
             break
         file.seek(start)
-        tag, length = _element(file, explicit)
+        tag, length = _element(file, explicit, left)
         if length == _UNDEFINED:
-            _skip_nested(file, explicit, 0)
+            _skip_nested(file, explicit, left, 0)
         elif tag in _WANTED and length <= _LONGEST:
             found[tag] = file.read(length)
             if len(found[tag]) < length:
@@ -118,8 +121,10 @@ def _tag(data: bytes) -> int:
     return int(group << 16 | element)
 
 
-def _element(file: BinaryIO, explicit: bool) -> tuple[int, int]:
-    """Read the header of an element; return its tag and the length of its value."""
+def _element(file: BinaryIO, explicit: bool, left: Iterator[int]) -> tuple[int, int]:
+    """Read the header of an element; return its tag and the length of its value. `left` counts those that are left."""
+    if next(left, None) is None:
+        raise ValueError("the header has too many elements")
     tag = _tag(file.read(4))
     if not explicit or tag >> 16 == 0xFFFE:
         return tag, struct.unpack("<I", file.read(4))[0]
@@ -129,16 +134,16 @@ def _element(file: BinaryIO, explicit: bool) -> tuple[int, int]:
     return tag, struct.unpack("<H", file.read(2))[0]
 
 
-def _skip_nested(file: BinaryIO, explicit: bool, depth: int) -> None:
+def _skip_nested(file: BinaryIO, explicit: bool, left: Iterator[int], depth: int) -> None:
     """Skip a sequence or item of undefined length."""
     if depth > _DEEPEST:
         raise ValueError("sequences are nested too deep")
     while True:
-        tag, length = _element(file, explicit)
+        tag, length = _element(file, explicit, left)
         if tag in (_SEQUENCE_END, _ITEM_END):
             return
         if length == _UNDEFINED:
-            _skip_nested(file, explicit, depth + 1)
+            _skip_nested(file, explicit, left, depth + 1)
         else:
             file.seek(length, os.SEEK_CUR)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.pixels import RGB
-from mil_heatmaps.words import counted
+from mil_heatmaps.words import counted, whole_number
 
 UNREADABLE = 211
 """Grey level of unreadable tiles. Without colour they never count as tissue; darker than glass, they are visible."""
@@ -126,5 +126,5 @@ def grey(size_px: tuple[int, int]) -> RGB:
 def _tile_size(properties: Mapping[str, str], level: int) -> tuple[int, int]:
     """Return a level's tile size from OpenSlide's properties."""
     said = [properties.get(f"openslide.level[{level}].tile-{side}", "") for side in ("width", "height")]
-    width, height = (int(side) if side.isdecimal() and int(side) else USUAL_TILE_PX for side in said)
+    width, height = (whole_number(side) or USUAL_TILE_PX for side in said)
     return width, height

@@ -10,7 +10,7 @@ import numpy as np
 
 from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.notices import Notice
-from mil_heatmaps.words import grouped
+from mil_heatmaps.words import grouped, whole_number
 
 if TYPE_CHECKING:
     from mil_heatmaps.models.base import MILModel
@@ -79,7 +79,8 @@ def drawn_target(work: SlideWork) -> str | int:
         label = work.job.row.group
         return label if label in (work.config.class_names or ()) else "predicted"
     names = work.config.output_names or ()
-    return int(name) if name.isdigit() and name not in names else name
+    number = None if name in names else whole_number(name)
+    return name if number is None else number
 
 
 def measured_output(work: SlideWork) -> str | None:

@@ -14,6 +14,7 @@ from mil_heatmaps.errors import CheckpointError, ConfigError, ModelError
 from mil_heatmaps.files.digests import fingerprint, sha256_file, sha256_files
 from mil_heatmaps.stages.last_loaded import LastLoaded
 from mil_heatmaps.stages.named_concepts import concepts_identity
+from mil_heatmaps.words import whole_number
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -29,7 +30,8 @@ def named_targets(targets: str | list[str], names: Sequence[str]) -> str | list[
     if targets in ("all", "predicted"):
         return str(targets)
     given = [targets] if isinstance(targets, str) else targets
-    return [int(t) if t.isdigit() and t not in names else t for t in given]
+    numbers = [None if one in names else whole_number(one) for one in given]
+    return [one if number is None else number for one, number in zip(given, numbers, strict=True)]
 
 
 _LAST: LastLoaded[MILModel] = LastLoaded()

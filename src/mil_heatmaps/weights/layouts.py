@@ -34,6 +34,8 @@ WRAPPER_NAMES = (
 )
 """Names around the weights, best first (MIL-Lab's order begins the same way)."""
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "callbacks", "loops", "rng", "criterion", "loss")
+_LONGEST_NAME = 1000
+"""Characters of a tensor's name: a longer one costs time and memory wherever names are compared."""
 _DEEPEST = 5
 _MOST_NODES = 2000
 
@@ -76,6 +78,8 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
     chosen = [item for item in found if _rank(item) == best]
     for item in chosen:
         _refuse_objects(item)
+        if (longest := max(map(len, item.tensors), default=0)) > _LONGEST_NAME:
+            raise CheckpointError(f"a tensor's name has {longest:,} characters; no model has names above 1,000")
     return chosen, [item.title for item in found if _rank(item) != best]
 
 

@@ -17,7 +17,7 @@ from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.arrays import read_arrays, read_npy
-from mil_heatmaps.words import reason_of, said_by
+from mil_heatmaps.words import reason_of, said_by, whole_number
 
 Floats = npt.NDArray[np.float64]
 
@@ -212,7 +212,7 @@ def _table(path: Path) -> dict[str, Any]:
     weights = [i for i in range(1, len(columns)) if i not in biases]
     if not weights or not rows:
         raise CheckpointError(f"the head {path} must have one row per output: its name, b, and a column a weight")
-    numbers = [int(number) for i in weights if (number := columns[i].lstrip("Wwfx_")).isdigit()]
+    numbers = [number for i in weights if (number := whole_number(columns[i].lstrip("Wwfx_"))) is not None]
     if len(numbers) == len(weights) and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise CheckpointError(f"the columns of weights of the head {path} are out of order: {', '.join(columns[1:6])}")
     if odd := next((number for number, row in enumerate(rows, 2) if len(row) != len(columns)), None):

@@ -1,0 +1,53 @@
+"""Numbers written in digits: files and configs from elsewhere hold ones that Python refuses to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mil_heatmaps.checkpoints.load import model_from_checkpoint
+from mil_heatmaps.errors import CheckpointError, ModelError
+from mil_heatmaps.features.geometry import slide_size
+from mil_heatmaps.files.inert import release_of
+from mil_heatmaps.models.registry import model_class
+from mil_heatmaps.models.settings import checked_setting
+from mil_heatmaps.words import whole_number
+
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("7", 7), (" 12 ", 12), ("0", 0), ("²", None), ("٣", None), ("-1", None), ("", None), ("1" * 10, None),
+     (LONG, None)],
+)  # fmt: skip
+def test_a_whole_number_has_up_to_nine_plain_digits(text: str, number: int | None) -> None:
+    assert whole_number(text) == number
+
+
+def test_a_setting_of_a_checkpoint_that_is_no_usable_number_is_refused_in_words() -> None:
+    for value in (10**400, -(10**400), 10**5000, float("nan"), float("inf")):
+        with pytest.raises(ModelError, match="num_heads must be a whole number up to 65,536"):
+            checked_setting(model_class("stamp_vit"), "num_heads", value)
+
+
+def test_versions_of_thousands_of_digits_are_no_versions() -> None:
+    assert release_of(LONG) is None
+    assert model_class("stamp_vit").settings_told({"stamp_version": f"{LONG}.1"}) is not None  # type: ignore[attr-defined]
+
+
+def test_a_slide_without_a_finite_size_has_none() -> None:
+    assert slide_size({"level0_width": float("inf"), "level0_height": 5}) is None
+
+
+NAMES = (f"transformer.layers.{LONG[:900]}.1.1.weight", "a." * 400 + "weight", "a." * 200_000 + "weight", "k" * 2000)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=len)
+def test_no_name_of_a_tensor_costs_time_or_memory(tmp_path: Path, name: str) -> None:
+    torch.save({name: torch.zeros(2, 2), "mlp_head.0.weight": torch.zeros(2, 2)}, tmp_path / "m.pt")
+    with pytest.raises(CheckpointError) as refused:
+        model_from_checkpoint(tmp_path / "m.pt")
+    assert len(str(refused.value)) < 5000
