@@ -188,15 +188,16 @@ class ModelSource:
     def _check_outputs(self, model: MILModel) -> None:
         names, classes = self.output_names, self._config.model_arguments.task == "classification"
         one_logit = classes and model.num_classes == 1 and len(names or ()) == 2
+        what = f"the model {model.title}" if self.checkpoint is None else f"the checkpoint {self.checkpoint}"
         if names is not None and model.num_classes and len(names) != model.num_classes and not one_logit:
             raise ConfigError(
                 f"{self._names_key} names {len(names)} {'classes' if classes else 'outputs'} ({', '.join(names)}) "
-                f"but the checkpoint {self.checkpoint} has {model.num_classes} outputs"
+                f"but {what} has {model.num_classes} outputs"
             )
         stated = model.class_names if names is None and classes else None
         if stated and model.num_classes and len(stated) != max(model.num_classes, 2):
             raise ConfigError(
-                f"the checkpoint {self.checkpoint} names {len(stated)} classes ({', '.join(stated)}) but has "
+                f"{what} names {len(stated)} classes ({', '.join(stated)}) but has "
                 f"{model.num_classes} outputs: name them in data_arguments.label_dict"
             )
         score = self._config.heatmap_arguments.score

@@ -21,7 +21,7 @@ from mil_heatmaps.visualization.canvas import PatchCanvas
 from mil_heatmaps.visualization.tissue_raster import TissueRaster
 from mil_heatmaps.visualization.tissue_squares import TissueSquares
 
-_FEW = 96
+_FEW = 256
 """Up to this many patches of a band are looked at one by one."""
 _SMALL_PX = 1024
 """Patches of at most this many pixels are checked many at a time, larger ones one by one."""
@@ -97,11 +97,11 @@ class Coverage:
     def __init__(self, canvas: PatchCanvas, wanted: npt.NDArray[np.bool_], tissue: TissueRaster | None) -> None:
         self._canvas = canvas
         self._missed, self._without_tissue = np.empty(0, np.intp), 0
-        sides = [np.empty(0, np.int64)] * 4
+        sides: list[Ints] = [np.empty(0, np.int64)] * 4
         squares = None if tissue is None else tissue.squares(len(wanted), max(canvas.size_px))
         rest = np.flatnonzero(wanted if squares is None else wanted & ~self._surely_seen(squares))
         if len(rest):
-            (left, top), (right, bottom) = canvas.corners_px[rest].T, canvas.ends_px[rest].T
+            (left, top), (right, bottom) = (at.take(rest, axis=0).T for at in (canvas.corners_px, canvas.ends_px))
             width, height = canvas.picture_px
             shown = np.maximum(left, 0), np.maximum(top, 0), np.minimum(right, width), np.minimum(bottom, height)
             missed = (shown[0] >= shown[2]) | (shown[1] >= shown[3])
@@ -111,8 +111,8 @@ class Coverage:
                 mixed, self._without_tissue = squares.undecided(*asked)
                 mixed = mixed[np.argsort(asked[1][mixed], kind="stable")]
                 sides = [side[mixed] for side in asked]
-        self._boxes, self._as_tuples = np.stack(sides), list(zip(*(side.tolist() for side in sides), strict=True))
-        self._tops = sides[1].tolist()
+        self._boxes, self._as_lists = np.stack(sides), np.stack(sides, axis=1).tolist()
+        self._tops = memoryview(self._boxes[1])
         self._tallest = int((sides[3] - sides[1]).max(initial=0))
         # A thread that looks at some rows must not overwrite what another thread found in others: only 1 is written.
         self._found = bytearray(len(sides[0]))
@@ -124,7 +124,7 @@ class Coverage:
         if min(canvas.size_px) < 2:  # sizes differ by a pixel at most, so some patches may have none
             return np.zeros(len(canvas.shades), np.bool_)
         (left, top), (right, bottom) = canvas.corners_px.T, canvas.ends_px.T  # axis by axis, which is fastest
-        return squares.tissue_at(left + right >> 1, top + bottom >> 1)
+        return squares.tissue_at(left + right, top + bottom)
 
     def _range(self, y0: int, y1: int) -> tuple[int, int]:
         """Return the first of the mixed patches that may have a row in `y0` to `y1` (not included), and the end."""
@@ -140,6 +140,8 @@ class Coverage:
         """Mark the patches with tissue in the rows from `y0` on, (h, width) of 0 or 1; several threads may call it."""
         height = len(tissue)
         begin, end = self._range(y0, y0 + height)
+        if self._found.find(0, begin, end) < 0:
+            return
         if end - begin > _FEW:
             waiting = np.flatnonzero((self._found_array[begin:end] == 0) & (self._boxes[3, begin:end] > y0)) + begin
             boxes = self._boxes[:, waiting]
@@ -147,7 +149,7 @@ class Coverage:
             self._found_array[waiting[_hold_any(tissue, *boxes)]] = 1
             return
         found = self._found
-        for n, (x0, top, x1, bottom) in enumerate(self._as_tuples[begin:end], begin):
+        for n, (x0, top, x1, bottom) in enumerate(self._as_lists[begin:end], begin):
             if found[n] or bottom <= y0:
                 continue
             row = (top + bottom >> 1) - y0

@@ -15,7 +15,10 @@ from mil_heatmaps.slides.tissue import Contour
 
 Ints = npt.NDArray[np.int64]
 Points = npt.NDArray[np.int32]
+UInt8Array = npt.NDArray[np.uint8]
 
+_NEAR = 3
+"""Most pixels between a drawn edge and the true edge, plus one for rounding."""
 _TISSUE, _EDGE = 255, 1
 """Values of squares. A sum over fewer than 255 squares is at least 255 only if one of them is tissue."""
 _MOST_SIDES = 14
@@ -24,7 +27,8 @@ _LEAST_AROUND = 12
 """An outline through fewer squares encloses none that is not beside one of them, and so is marked."""
 _SQUARES_PER_PATCH, _MOST_SQUARES = 8, 1 << 22
 _LEAST_BITS, _MOST_BITS = 2, 16
-"""Squares of at least 4 pixels: a drawn edge is less than 4 from the true one, and may not leave the marked squares."""
+_FINE = 16
+"""A quarter of a smaller square and `_NEAR` are up to a whole square; of a larger one, at most half."""
 
 
 class TissueSquares:
@@ -56,15 +60,18 @@ class TissueSquares:
             self._draw(outlines, offset_px)
         self._sums = cv2.integral(self._grid)
 
-    def tissue_at(self, x: Ints, y: Ints) -> npt.NDArray[np.bool_]:
-        """Return, as (N,), which pixels lie in a square that is all tissue; False outside the picture."""
+    def tissue_at(self, x2: Ints, y2: Ints) -> npt.NDArray[np.bool_]:
+        """Return, as (N,), which pixels lie in a square that is all tissue; False outside the picture.
+
+        Coordinates are doubled, so that the sum of a patch's ends is its middle.
+        """
         (width, height), outside = self._size_px, None
-        if len(x) and (x.min() < 0 or y.min() < 0 or x.max() >= width or y.max() >= height):
-            outside = (x < 0) | (y < 0) | (x >= width) | (y >= height)
-            x, y = np.where(outside, 0, x), np.where(outside, 0, y)
-        at = y >> self._bits
+        if len(x2) and (x2.min() < 0 or y2.min() < 0 or x2.max() >= 2 * width or y2.max() >= 2 * height):
+            outside = (x2 < 0) | (y2 < 0) | (x2 >= 2 * width) | (y2 >= 2 * height)
+            x2, y2 = np.where(outside, 0, x2), np.where(outside, 0, y2)
+        at = y2 >> self._bits + 1
         at *= self._grid.shape[1]
-        at += x >> self._bits
+        at += x2 >> self._bits + 1
         found: npt.NDArray[np.bool_] = self._grid.reshape(-1).take(at) == _TISSUE
         if outside is not None:
             found &= ~outside
@@ -89,46 +96,53 @@ class TissueSquares:
     def _draw(self, outlines: Sequence[tuple[Contour, int]], offset_px: tuple[int, int]) -> None:
         """Fill the squares whose middles lie inside, and mark those near an edge, where the filling may be wrong.
 
-        Of each outline, the points at which it enters a square are kept. Following ones lie in neighbouring squares.
-        Between two of them, the outline, the line that OpenCV draws, and the pixels of the outline in the picture
-        all stay within these squares and the squares around them, which are marked.
+        With points at most half a square apart, every part of an edge lies within a quarter square of a point. For the
+        filling, only the points at which an outline enters a square are kept. They lie in neighbouring squares, and
+        OpenCV changes sides only in squares that hold a point.
         """
-        points = np.concatenate([points.reshape(-1, 2) for points, _ in outlines]) + np.array(offset_px, np.int32)
-        points, ends = self._entering(points, np.cumsum([len(points) for points, _ in outlines]))
-        most = np.array(self._grid.shape[::-1], np.int32) - np.int32(1)
-        column, row = np.clip(points >> self._bits, 0, most).T
-        near = np.zeros_like(self._grid)
-        near[row, column] = _EDGE
-        near = cv2.dilate(near, np.ones((3, 3), np.uint8))
-        middle, begins = points - np.int32(1 << self._bits >> 1), np.concatenate(([0], ends[:-1]))
-        for (_, value), first, last in zip(outlines, begins.tolist(), ends.tolist(), strict=True):
+        points = np.concatenate([points.reshape(-1, 2) for points, _ in outlines])
+        for axis in (0, 1):  # numpy is slow on pairs
+            points[:, axis] += offset_px[axis]
+        points, ends = self._dense(points, np.cumsum([len(points) for points, _ in outlines]))
+        both = (points >> self._bits).view(np.int64)[:, 0]  # x and y as one number
+        enters = np.empty(len(points), np.bool_)
+        np.not_equal(both[1:], both[:-1], out=enters[1:])
+        enters[0] = enters[ends[:-1]] = True
+        at = np.flatnonzero(enters)
+        entering, ends = points.take(at, axis=0), np.searchsorted(at, ends)
+        near = self._near(points, entering)
+        entering -= np.int32(1 << self._bits >> 1)
+        for (_, value), first, last in zip(outlines, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
             if last - first >= _LEAST_AROUND:
-                cv2.fillPoly(self._grid, [middle[first:last]], _TISSUE * value, cv2.LINE_8, self._bits)
+                cv2.fillPoly(self._grid, [entering[first:last]], _TISSUE * value, cv2.LINE_8, self._bits)
         self._grid &= near - np.uint8(_EDGE)  # 0 where it is marked
         self._grid += near
 
-    def _entering(self, points: Points, ends: Ints) -> tuple[Points, Ints]:
-        """Return the points at which outlines enter a square, and where each outline ends among them.
-
-        Long edges get points in between, so that following points lie in neighbouring squares.
-        """
-        squares = points >> self._bits
-        both = squares.view(np.int64)[:, 0]  # x and y as one number
-        begins = np.concatenate(([0], ends[:-1]))
-        enters = np.empty(len(points), np.bool_)
-        np.not_equal(both[1:], both[:-1], out=enters[1:])
-        enters[begins] = True
-        at = np.flatnonzero(enters)
-        before = at - 1
-        before[np.searchsorted(at, begins)] = ends - 1
-        ends = np.searchsorted(at, ends)
-        jump = np.abs(squares[at] - squares[before]).max(axis=1)
-        if jump.max() < 2:
-            return points[at], ends
-        pieces = np.where(jump < 2, 1, jump + 1)
+    def _dense(self, points: Points, ends: Ints) -> tuple[Points, Ints]:
+        """Return the outlines with points at most half a square apart, and where each ends among them."""
+        side = 1 << self._bits
+        way = np.empty_like(points)
+        np.subtract(points[1:], points[:-1], out=way[:-1])
+        way[ends - 1] = points[np.concatenate(([0], ends[:-1]))] - points[ends - 1]
+        gaps = np.abs(way)
+        if 2 * gaps.max() <= side:
+            return points, ends
+        pieces = np.maximum(-(-gaps.max(axis=1) * 2 // side), 1)
         stops = np.cumsum(pieces)
-        edge = np.repeat(np.arange(len(at)), pieces)
-        nth = np.arange(1, len(edge) + 1) - np.repeat(stops - pieces, pieces)
-        start, way = points[before], points[at] - points[before]
-        between = start[edge] + np.rint(way[edge] * (nth / pieces[edge])[:, None]).astype(np.int32)
+        edge = np.repeat(np.arange(len(points)), pieces)
+        nth = np.arange(len(edge)) - np.repeat(stops - pieces, pieces)
+        between = points[edge] + np.rint(way[edge] * (nth / pieces[edge])[:, None]).astype(np.int32)
         return between, stops[ends - 1]
+
+    def _near(self, points: Points, entering: Points) -> UInt8Array:
+        """Return the grid, 1 where an edge comes near; `entering` are the points that enter a square."""
+        near, (rows, columns) = np.zeros_like(self._grid), self._grid.shape
+        flat, fine = near.reshape(-1), 1 << self._bits < _FINE
+        reach = 0 if fine else (1 << self._bits) // 4 + _NEAR
+        (x0, x1), (y0, y1) = (
+            [np.maximum(np.minimum(at[:, axis] + way >> self._bits, most - 1), 0) for way in (-reach, reach)]
+            for at in (entering if fine else points,) for axis, most in ((0, columns), (1, rows))
+        )
+        for row in (y0 * columns, y1 * columns):
+            flat[row + x0] = flat[row + x1] = _EDGE
+        return cv2.dilate(near, np.ones((3, 3), np.uint8)) if fine else near  # dilated, it reaches a square further
