@@ -5,6 +5,7 @@ Tables and files that programs read keep plain numbers; these are for messages, 
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ PROGRAM = f"mil-heatmaps {__version__}"
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONG = 7
+_MOST_REASON = 4000
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -82,10 +84,13 @@ def kind_and_text(error: BaseException, most: int = 2000) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error on one line: the message of a `HeatmapError`, else its kind and message."""
+    """Return an error on one line: the message of a `HeatmapError`, else its kind and message.
+
+    A message may quote a file from elsewhere, with texts of any length: its beginning says what is wrong.
+    """
     text = one_line(error)
     if isinstance(error, HeatmapError):
-        return text
+        return text if len(text) <= _MOST_REASON else f"{text[:_MOST_REASON]} …"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
     if isinstance(error, MemoryError):
@@ -230,6 +235,11 @@ def alike(*values: float, small: float = 0.95) -> list[str]:
     largest = max(map(abs, values), default=0.0)
     decimals = 1 if largest >= small or largest == 0 else min(12, 1 - math.floor(math.log10(largest)))
     return [with_minus(f"{round(value, decimals) + 0.0:.{decimals}f}") for value in values]
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return, sorted, the names that stand more than once."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def whole_number(text: str) -> int | None:

@@ -139,6 +139,32 @@ def _dicom(path: Path) -> Any:
     return read_header(path)
 
 
+def _record(path: Path) -> Any:
+    from mil_heatmaps.records.slide_record import SlideRecord
+
+    return SlideRecord.load(path, "s1").notices()
+
+
+def _run_config(path: Path) -> Any:
+    from mil_heatmaps.viewer.run_folder import catalog_of_runs
+
+    (path.parent / "s1_blockmap.h5").write_bytes(_h5())
+    return catalog_of_runs([path.parent]).slides
+
+
+def _score_attributes(path: Path) -> Any:
+    import h5py
+
+    from mil_heatmaps.scores.score_schema import read_scores
+
+    told = path.with_suffix(".h5")
+    told.write_bytes(_h5())
+    with h5py.File(told, "a") as file:
+        for name in ("case", "notices", "features_fingerprint"):
+            file["scores"].attrs[name] = np.bytes_(path.read_bytes()[:60_000])
+    return read_scores(told)
+
+
 def _asap() -> bytes:
     places = enumerate([(0, 0), (9, 0), (9, 9)])
     corners = "".join(f'<Coordinate Order="{k}" X="{x}" Y="{y}"/>' for k, (x, y) in places)
@@ -283,6 +309,13 @@ PARSERS: dict[str, Parser] = {
         [{"type": "Feature", "properties": {"name": "a"}, "geometry": RING}]).encode()),
     "review": Parser("review_r.csv", _review, lambda: b"slide_id,reader,order,verdict,comment,seconds,finished\n"
                      b"s1,r,1,,'=x,3.5,2026\n"),
+    "record": Parser("record.json", _record, lambda: json.dumps(
+        {"status": "processed", "failed_stage": None, "error": None, "seconds": 1.5, "summary": {}, "files": {},
+         "stages": {"coords": {"inputs": {}, "fingerprint": "f", "outputs": {}, "seconds": 1,
+                               "notes": [{"code": "c", "words": "w", "counts": {"n": 1}}]}}}).encode()),
+    "run_config": Parser("config.yaml", _run_config, lambda: CONFIG),
+    "score_attributes": Parser("told.json", _score_attributes, lambda: json.dumps(
+        {"case_id": "P", "number": 1, "slides": [{"slide_id": "s1", "patches": 12, "share": 1.0}]}).encode()),
     "viewer_routes": Parser("request", answered, lambda: b"GET /api/slides/0.json?v=1\nrange: bytes=0-\n\n{}"),
     "viewer_tiles": Parser("request", answered, lambda: b"GET /data/slides/0/0/0/0?v=\naccept-encoding: gzip\n\n"),
     "viewer_scores": Parser("request", answered, lambda: b"GET /data/scores/0/0/patches/3?v=\n\n"),

@@ -24,7 +24,7 @@ from mil_heatmaps.config.section_types import (
 from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap, own_cmap
-from mil_heatmaps.words import whole_number
+from mil_heatmaps.words import repeated, whole_number
 
 if TYPE_CHECKING:
     from mil_heatmaps.visualization.sampling import Choice
@@ -329,6 +329,6 @@ class SampleArguments(Section):
     @model_validator(mode="after")
     def _check_names(self) -> "SampleArguments":
         names = [sample.name for sample in self.samples]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"samples holds two sets named {repeated[0]!r}, whose files would mix")
+        if twice := repeated(names):
+            raise ValueError(f"samples holds two sets named {twice[0]!r}, whose files would mix")
         return self

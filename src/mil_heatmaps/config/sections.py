@@ -1,7 +1,6 @@
 """Where things are and what is run: the config sections of experiment, data, patches, encoder and model.
 
-The attribute names are the YAML names. CLAM's keys keep CLAM's meaning; a description that starts with "New:"
-marks a key CLAM does not have.
+The attribute names are the YAML names. CLAM's keys keep CLAM's meaning; "New:" in a description marks all others.
 """
 
 import re
@@ -26,6 +25,7 @@ from mil_heatmaps.config.section_types import (
 )
 from mil_heatmaps.files.names import SLIDE_EXTENSIONS
 from mil_heatmaps.slides.resolution import MPP_BELIEVED
+from mil_heatmaps.words import repeated
 
 _DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
 
@@ -38,9 +38,9 @@ def _label_dict(value: Any) -> Any:
 
 def _output_names(names: list[str]) -> list[str]:
     """Refuse a name that stands twice, and one that `heatmap_arguments.classes` could not choose."""
+    if twice := repeated(names):
+        raise ValueError(f"names {twice[0]!r} twice")
     for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"names {name!r} twice")
         if name in ("predicted", "label", "all") or name.isdigit():
             raise ValueError(f"cannot call an output {shown(name)}, which heatmap_arguments.classes takes otherwise")
     return names

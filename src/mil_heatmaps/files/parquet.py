@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.words import lacking, said_by
+from mil_heatmaps.words import lacking, repeated, said_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def read_parquet(path: Path, error: type[HeatmapError]) -> pd.DataFrame:
             if told.num_rows * len(names) > MOST_NUMBERS:
                 most = f"up to {MOST_NUMBERS:,} numbers are read"
                 raise error(f"{path} has {told.num_rows:,} rows and {len(names):,} columns; {most}")
-            if twice := sorted({name for name in names if names.count(name) > 1}):
+            if twice := repeated(names):
                 raise error(f"{path}: two columns are called {twice[0]!r}")
             table: pd.DataFrame = file.read(columns=names).replace_schema_metadata(None).to_pandas()
             return table

@@ -22,7 +22,7 @@ from mil_heatmaps.errors import FeatureError, ScoreError
 from mil_heatmaps.files.arrays import read_arrays, read_npy
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores
-from mil_heatmaps.words import first_of, said_by
+from mil_heatmaps.words import first_of, repeated, said_by
 
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
@@ -237,7 +237,7 @@ def _csv(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         rows = rows[1:]  # a header
     names = [row[0].strip() for row in rows]
     if "" in names or len(set(names)) < len(names):
-        twice = first_of(sorted({name or "(blank)" for name in names if not name or names.count(name) > 1}), 3)
+        twice = first_of([name or "(blank)" for name in repeated([*names, *[""] * ("" in names)])], 3)
         raise ScoreError(f"{path}: every concept needs a name of its own; there are several of {twice}")
     return {name: [float(cell) for cell in row[1:]] for name, row in zip(names, rows, strict=True)}, {}
 

@@ -16,6 +16,7 @@ from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.case_share import CaseShare
 from mil_heatmaps.scores.patch_scores import PatchScores, Prediction
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.words import repeated
 
 Floats = npt.NDArray[np.float32]
 
@@ -81,7 +82,7 @@ class ScoreFile:
         if self.attention.shape != (len(self.grid),):
             raise ValueError(f"attention must have shape ({len(self.grid)},), got {self.attention.shape}")
         names = [scores.score for scores in (self.scores, *self.extra)]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := repeated(names):
             raise ValueError(f"two scores are called {twice[0]!r}; each needs a name of its own")
 
     def _on_grid(self, scores: PatchScores) -> PatchScores:

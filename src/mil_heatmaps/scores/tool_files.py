@@ -3,7 +3,6 @@
 Names ending ``_l0`` are level-0 pixels.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from mil_heatmaps.features.geometry import positive_pair
 from mil_heatmaps.features.slideflow import index_of_stem, read_index
 from mil_heatmaps.files import json_files
 from mil_heatmaps.files.arrays import read_arrays
+from mil_heatmaps.files.zarr_chunks import check_chunks
 from mil_heatmaps.scores.told_scores import ToldScores
 from mil_heatmaps.scores.tool_tables import other_objects
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import install_line, lacking, reason_of
+from mil_heatmaps.words import install_line, lacking, reason_of, said_by
 
 _MOST_NAMES = 2_000
 _MOST_ZARR_BYTES = 1 << 28
@@ -187,29 +187,20 @@ def read_zarr(path: Path, space: SlideSpace, patch_size_l0: float | tuple[float,
     if linked := next((where for where in path.rglob("*") if where.is_symlink()), None):
         raise ScoreError(f"{path}: {linked.relative_to(path)} is a link, which could lead to any file of this machine")
     try:
-        group = zarr.open_group(str(path), mode="r")
+        group = zarr.open_group(str(path), mode="r", use_consolidated=False)
         held: dict[str, Any] = {**dict(group.attrs)}
         for name in ("coordinates", "probabilities", "predictions"):
             if name in group:
-                held[name] = _zarr_array(group[name], path)
+                check_chunks(group[name], path / name, _MOST_ZARR_BYTES, ScoreError)
+                held[name] = np.asarray(group[name][:])
     except ScoreError:
         raise
     except Exception as error:  # a damaged folder can raise many errors
-        raise ScoreError(f"{path}: cannot be read as Zarr ({reason_of(error)})") from error
+        raise ScoreError(f"{path}: damaged, or no Zarr of numbers ({said_by(error)})") from error
     if "coordinates" not in held or not {"probabilities", "predictions"} & set(held):
         text = "no arrays coordinates and probabilities, as TIAToolbox writes"
         raise ScoreError(f"{path}: {text}; it has {sorted(held)}")
     return _tiatoolbox(held, space, patch_size_l0, path)
-
-
-def _zarr_array(array: Any, path: Path) -> npt.NDArray[Any]:
-    """Return an array after a check of its size: an array without a single chunk may claim any size."""
-    if max(array.nbytes, math.prod(array.chunks) * array.dtype.itemsize) > _MOST_ZARR_BYTES:
-        raise ScoreError(
-            f"{path}: {array.basename!r} of shape {array.shape} in chunks of {array.chunks} takes over "
-            f"{_MOST_ZARR_BYTES:,} bytes"
-        )
-    return np.asarray(array[:])
 
 
 def read_npz(path: Path) -> ToldScores:

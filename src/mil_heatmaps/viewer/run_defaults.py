@@ -11,6 +11,42 @@ from mil_heatmaps.viewer.catalog import Defaults
 from mil_heatmaps.visualization.palette import chosen_cmap
 
 COHORT = "cohort_median"
+MOST = 1e300
+"""Ends of a range and thresholds are smaller; NaN is not."""
+
+
+
+_PLACES = ("data_dir", "h5_dir", "coords_dir", "scores_dir", "roi_dir", "slide_ext")
+_NAMES = ("data_dir_key", "save_exp_code", "raw_save_dir", "model_name", "results_dir")
+
+
+def sound(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's config without values that no run can have: the folder may come from anywhere, or be edited."""
+    return {
+        name: {key: value for key, value in found.items() if _is_sound(key, value)}
+        for name in config
+        if (found := section(config, name))
+    }
+
+
+def _is_sound(key: object, value: object) -> bool:
+    if value is None:
+        return True
+    if key in _PLACES:
+        parts = list(value.values()) if isinstance(value, dict) else [value]
+        return all(_is_place(one) for part in parts for one in (part if isinstance(part, list) else [part]))
+    if key in _NAMES:
+        return _is_place(value)
+    if key == "label_dict":
+        return isinstance(value, dict) and all(type(number) is int for number in value.values())
+    if key == "overlap":
+        return isinstance(value, int | float) and 0 <= value < 1
+    return True
+
+
+def _is_place(value: object) -> bool:
+    """Whether a value is a text that a path can be."""
+    return isinstance(value, str) and "\0" not in value and all(len(part) < 256 for part in value[:4096].split("/"))
 
 
 def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -77,4 +113,5 @@ def defaults_of(config: Mapping[str, Any]) -> Defaults:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
+    return float(value) if usable else None

@@ -27,7 +27,7 @@ from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, S
 from mil_heatmaps.viewer.explanations import verdict_of
 from mil_heatmaps.viewer.patch_lists import list_folders, study_layers
 from mil_heatmaps.viewer.run_cells import believed_mpp, box_of, lists_of, prediction_of
-from mil_heatmaps.viewer.run_defaults import bags_of, defaults_of, fine_map_of, fine_map_words, section
+from mil_heatmaps.viewer.run_defaults import bags_of, defaults_of, fine_map_of, fine_map_words, section, sound
 from mil_heatmaps.viewer.stamps import fresh_stamp
 from mil_heatmaps.words import one_line
 
@@ -316,7 +316,7 @@ def _config_of(run: FinishedRun) -> dict[str, Any]:
 
     for path in run.configs:
         try:
-            return read_yaml(path)[0]
+            return sound(read_yaml(path)[0])
         except ConfigError as error:
             logger.warning("%s cannot be read: %s", path, error)
     return {}

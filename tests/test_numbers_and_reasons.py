@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from mil_heatmaps.checkpoints.load import model_from_checkpoint
+from mil_heatmaps.config.quantities import parse_bytes, parse_duration
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.features.geometry import slide_size
 from mil_heatmaps.files.inert import release_of
 from mil_heatmaps.models.registry import model_class
 from mil_heatmaps.models.settings import checked_setting
-from mil_heatmaps.words import whole_number
+from mil_heatmaps.words import reason_of, repeated, whole_number
 
 LONG = "9" * 5000
 
@@ -51,3 +52,22 @@ def test_no_name_of_a_tensor_costs_time_or_memory(tmp_path: Path, name: str) -> 
     with pytest.raises(CheckpointError) as refused:
         model_from_checkpoint(tmp_path / "m.pt")
     assert len(str(refused.value)) < 5000
+
+
+def test_the_reason_of_a_failure_is_never_longer_than_a_page() -> None:
+    text = reason_of(CheckpointError(f"s.h5: its names are {'x' * 10_000_000}"))
+    assert text.startswith("s.h5: its names are xxx")
+    assert text.endswith("x …")
+    assert len(text) < 5000
+
+
+@pytest.mark.parametrize("text", ["9" * 400, f"{'9' * 400}GB", f"1.{'9' * 400}GB", f"{LONG}:00:00", f"{LONG}h", "²GB"])
+def test_sizes_and_times_of_hundreds_of_digits_are_refused_in_words(text: str) -> None:
+    for parse, what in ((parse_bytes, "a size in memory"), (parse_duration, "a time")):
+        with pytest.raises(ValueError, match=f"must be {what} such as"):
+            parse(text)
+
+
+def test_repeated_names_are_found_in_a_moment() -> None:
+    assert repeated(["b", "a", "b", "c", "a"]) == ["a", "b"]
+    assert repeated(map(str, range(200_000))) == []
