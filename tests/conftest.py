@@ -2,13 +2,17 @@
 
 import math
 import os
+import random
+import sys
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.places import CURE, ROOT, SHARED
 from tests.helpers.slides import make_blank, make_single_level, make_svs_like, make_tiled_pyramid
+from tests.helpers.warm import WarmProgram
 
 
 def pytest_configure() -> None:
@@ -27,12 +31,42 @@ def pytest_configure() -> None:
         torch.set_num_threads(cores_each(processes))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Begin every test, with its fixtures, at the same random numbers, whichever tests this process had before it."""
+    random.seed(0)
+    for name, seed in (("numpy", "random.seed"), ("torch", "manual_seed")):
+        if name in sys.modules:
+            attrgetter(seed)(sys.modules[name])(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _workers_are_asked_for() -> Iterator[None]:
     """Start no workers because this machine is busy, which makes slides slow: tests that need workers ask for them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mil_heatmaps.execution.run_slides.WORTH_WORKERS_S", math.inf)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _disk_need_not_keep_up() -> Iterator[None]:
+    """Do not wait for the disk: a run asks it a hundred times whether its files are there, and no test cuts the power.
+
+    That the program does ask, and in which order, is in tests/files/test_faults.py.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmProgram]:
+    """The program's scripts as processes of their own, without the seconds of importing."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
+    started = WarmProgram({**os.environ, **threads, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"})
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +36,18 @@ def found_cases() -> tuple[dict[str, tuple[str, str, Callable[[Any], None]]], An
 CASES, KIT = found_cases()
 
 
-@pytest.fixture(scope="module")
-def program() -> Iterator[WarmProgram]:
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    started = WarmProgram({**os.environ, **threads, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"})
-    yield started
-    started.close()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not CASES, reason=f"no cases at {FOLDER}; {CURE}")
 @pytest.mark.parametrize("name", sorted(CASES) or ["none"])
-def test_the_case_of_a_bug_report_is_right(name: str, program: WarmProgram, tmp_path: Path) -> None:
+def test_the_case_of_a_bug_report_is_right(name: str, warm: WarmProgram, tmp_path: Path) -> None:
     folder = tmp_path / "case"
     folder.mkdir()
 
     def run(script: str, *arguments: Any) -> Any:
         said = tmp_path / "said.txt"
         said.unlink(missing_ok=True)
-        code = program.run(script, list(map(str, arguments)), folder, said)
-        return KIT.Outcome(code, said.read_text(errors="replace"))
+        started = warm.start(script, arguments, folder, said)
+        return KIT.Outcome(started.wait().code, started.said())
 
     bench = KIT.Bench(folder, ROOT, sys.executable)
     bench.run = run

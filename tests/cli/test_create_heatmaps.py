@@ -13,6 +13,7 @@ import yaml
 
 from mil_heatmaps.cli.create_heatmaps import main
 from tests.helpers.cohort import SmallCohort, make_small_cohort, write_features
+from tests.helpers.warm import WarmProgram
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -170,12 +171,11 @@ def test_help_imports_nothing_heavy(script: str) -> None:
 
 
 DIE_AFTER_SAVES = """
-import os, signal, sys
-from mil_heatmaps.cli.create_heatmaps import main
+import os, signal
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.stages import run_slide
 
-save, left = SlideRecord.save, int(sys.argv[1])
+save, left = SlideRecord.save, {saves}
 
 def save_and_count(record):
     global left
@@ -185,18 +185,16 @@ def save_and_count(record):
         os.kill(os.getpid(), signal.SIGKILL)
 
 SlideRecord.save, run_slide.SAVE_EVERY_S = save_and_count, 0.0  # a save after every stage
-sys.exit(main(sys.argv[2:]))
 """
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_finished_by_the_next_with_the_same_outputs(tmp_path: Path) -> None:
+def test_a_killed_run_is_finished_by_the_next_with_the_same_outputs(tmp_path: Path, warm: WarmProgram) -> None:
     calm, killed = make_small_cohort(tmp_path / "calm"), make_small_cohort(tmp_path / "killed")
     assert main(["--config", str(calm.write())]) == 0
-    for saves in ("1", "3"):
-        command = [sys.executable, "-c", DIE_AFTER_SAVES, saves, "--config", str(killed.write())]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-        assert done.returncode == -signal.SIGKILL
+    for saves in (1, 3):
+        command = ["create_heatmaps.py", ["--config", killed.write()], ROOT, tmp_path / "said.txt"]
+        assert warm.start(*command, before=DIE_AFTER_SAVES.format(saves=saves)).wait().code == -signal.SIGKILL
     before = {path: path.read_text() for path in killed.raw.rglob("record.json")}
     assert before
     assert main(["--config", str(killed.write())]) == 0

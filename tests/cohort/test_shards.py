@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,8 +17,7 @@ from mil_heatmaps.records.finished_run import RunTable
 from mil_heatmaps.records.run_tables import ListKeeper
 from mil_heatmaps.records.slide_record import SlideRecord
 from tests.helpers.cohort import SmallCohort, make_small_cohort
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.warm import WarmProgram
 
 
 def test_every_slide_is_in_one_shard_and_they_are_about_even() -> None:
@@ -48,20 +45,18 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 
 
 @pytest.mark.slow
-def test_many_shards_at_once_leave_what_one_run_leaves(tmp_path: Path) -> None:
+def test_many_shards_at_once_leave_what_one_run_leaves(tmp_path: Path, warm: WarmProgram) -> None:
     whole, parts = (make_small_cohort(tmp_path / name) for name in ("whole", "parts"))
     for cohort in (whole, parts):
         cohort.rows = [{"slide_id": f"s{n}.{'svs' if n == 2 else 'tif'}", "label": "a"} for n in (1, 2, 3)]
         cohort.rows.append({"slide_id": "missing", "label": "a"})
     assert main(["--config", str(whole.write())]) == 1
-    config = str(parts.write())
-    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", config, "--shard"]
+    config = parts.write()
     runs = [
-        subprocess.Popen([*command, f"{n}/3"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        warm.start("create_heatmaps.py", ["--config", config, "--shard", f"{n}/3"], tmp_path, tmp_path / f"said{n}.txt")
         for n in (1, 2, 3)
     ]
-    printed = [run.communicate(timeout=120)[0] for run in runs]
-    assert sorted(run.returncode for run in runs) == [0, 0, 1], printed
+    assert sorted(run.wait().code for run in runs) == [0, 0, 1], [run.said() for run in runs]
     assert parts.outputs() == whole.outputs()  # among them the table of results
     listed = parts.process_list()
     assert [row["status"] for row in listed.values()] == ["processed", "processed", "processed", "failed"]

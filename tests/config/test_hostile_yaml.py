@@ -33,12 +33,12 @@ MERGES = "m0: &m0 {k: 1}\n" + "".join(
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, message: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConfigError) as caught:
         parse_yaml(text, "c")
     assert message in str(caught.value)
     assert len(str(caught.value)) < 3_000
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5  # of this process alone: others may keep the cores busy
 
 
 def test_a_number_with_colons_is_text_and_merges_that_people_write_hold() -> None:

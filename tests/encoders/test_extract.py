@@ -25,6 +25,7 @@ from mil_heatmaps.features.write_features import read_key, write_features
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.read_plan import reading_at_level, reading_for_grid
 from mil_heatmaps.slides.reader import Slide, open_slide
+from tests.helpers.waiting import LONG_S
 
 GRID = PatchGrid(
     np.stack([np.arange(60) % 10 * 128, np.arange(60) // 10 * 128], 1).astype(np.int64), (256, 256), (128, 128)
@@ -260,21 +261,30 @@ def test_an_error_keeps_what_was_encoded(slide: Slide, tmp_path: Path) -> None:
     assert (tmp_path / "t.h5").read_bytes() == (tmp_path / "w.h5").read_bytes()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["alone", "parallel"])
-def test_twenty_kills_lose_one_batch_each_at_most(kind: str, single_level_slide: Path, tmp_path: Path) -> None:
+KINDS = ["alone", "parallel"]
+
+
+@pytest.fixture(scope="module")
+def killed(single_level_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each kind of extraction, which was killed twenty times."""
     if not hasattr(__import__("os"), "fork"):
         pytest.skip("this system has no fork")
-    subprocess.run(
-        [sys.executable, "-m", "tests.helpers.kill_encoding", str(single_level_slide), str(tmp_path), "20", kind],
-        check=True, timeout=120, cwd=Path(__file__).resolve().parents[2],
-    )  # fmt: skip
-    result = json.loads((tmp_path / "result.json").read_text())
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-m", "tests.helpers.kill_encoding", str(single_level_slide), str(folder), "20", *KINDS]
+    subprocess.run(command, check=True, timeout=LONG_S, cwd=Path(__file__).resolve().parents[2])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_twenty_kills_lose_one_batch_each_at_most(kind: str, killed: Path) -> None:
+    folder = killed / kind
+    result = json.loads((folder / "result.json").read_text())
     assert result["kills"] == 20
     assert not result["done_early"]
     assert result["encoded"] <= 400 + 20 * result["batch"]
-    assert (tmp_path / "slide.h5").read_bytes() == (tmp_path / "undisturbed.h5").read_bytes()
-    assert not (tmp_path / "slide.h5.encoding").exists()
+    assert (folder / "slide.h5").read_bytes() == (folder / "undisturbed.h5").read_bytes()
+    assert not (folder / "slide.h5.encoding").exists()
 
 
 def test_a_slide_that_cannot_be_read_keeps_its_batches(

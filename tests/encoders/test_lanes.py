@@ -22,10 +22,7 @@ from mil_heatmaps.slides.patch_reader import PatchReader
 from mil_heatmaps.slides.reader import open_slide
 from tests.encoders.test_extract import GRID
 from tests.helpers.stub_encoder import MeanGrid, convolutions
-
-WAIT_S = 20.0
-"""Only a fault takes that long."""
-
+from tests.helpers.waiting import LONG_S
 
 # In lanes ---------------------------------------------------------------------------------------------------
 
@@ -39,7 +36,7 @@ def test_as_many_items_are_at_work_as_there_are_lanes() -> None:
     together = threading.Barrier(2)
 
     def step(item: int) -> list[int]:
-        together.wait(WAIT_S)
+        together.wait(LONG_S)
         return [item]
 
     assert list(in_lanes(step, range(6), 2)) == [0, 1, 2, 3, 4, 5]
@@ -142,7 +139,7 @@ def test_patches_are_read_while_a_batch_is_encoded(
 
     class Waiting(ModuleEncoder):
         def encode(self, tensor: torch.Tensor, **options: Any) -> torch.Tensor:
-            assert later.wait(WAIT_S), "nothing is read while the first batch is encoded"
+            assert later.wait(LONG_S), "nothing is read while the first batch is encoded"
             return super().encode(tensor, **options)
 
     monkeypatch.setattr(PatchReader, "_read_into", counting)

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from mil_heatmaps.config.cluster_section import ClusterArguments
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import ConfigError, MissingDependencyError
-from mil_heatmaps.execution import dask_cluster, job_watch
+from mil_heatmaps.execution import dask_cluster, dask_executor, job_watch
 from mil_heatmaps.files import atomic
 from mil_heatmaps.files.atomic import writer
 from mil_heatmaps.machine import process_lives
@@ -26,6 +25,7 @@ from mil_heatmaps.pipeline.runner import Runner, RunSummary
 from mil_heatmaps.progress.bars import Progress
 from tests.execution.test_executors import make_naughty
 from tests.helpers.cohort import SmallCohort, make_small_cohort
+from tests.helpers.waiting import LONG_S, once, wait_until
 
 distributed = pytest.importorskip("distributed", reason=f"needs {dask_cluster.INSTALL}")
 
@@ -40,10 +40,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     import dask
 
     dask_cluster.fork_from_warm_server()
-    os.environ["NAUGHTY_MARKER"] = str(tmp_path_factory.mktemp("marker") / "was_there")
+    marker = str(tmp_path_factory.mktemp("marker") / "was_there")
     # Workers begin with the environment of the server they are forked from, which may have been started long ago.
-    environ = {"distributed.nanny.environ.NAUGHTY_MARKER": os.environ["NAUGHTY_MARKER"]}
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0, **environ, **dask_cluster._LOCAL}):
+    environ = {"distributed.nanny.environ.NAUGHTY_MARKER": marker}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dask.config.set({"distributed.scheduler.allowed-failures": 0, **environ, **dask_cluster._LOCAL}),
+    ):
+        patch.setenv("NAUGHTY_MARKER", marker)
         started = distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs=50
         )
@@ -59,6 +63,19 @@ def cohort(tmp_path: Path, cluster: Any) -> SmallCohort:
 
 def run(cohort: SmallCohort, progress: Any = None) -> RunSummary:
     return Runner(load_config(cohort.write()), progress=progress).run()
+
+
+def pids_of(cluster: Any) -> set[int]:
+    """Return the processes of a cluster's workers, once all have one: one that died may be on its way back."""
+    found: set[int | None] = set()
+
+    def all_here() -> bool:
+        found.clear()
+        found.update(worker.process and worker.process.pid for worker in cluster.workers.values())
+        return None not in found
+
+    wait_until(all_here)
+    return {pid for pid in found if pid}
 
 
 class Saying(Progress):
@@ -117,7 +134,7 @@ def test_half_a_file_of_a_worker_that_died_on_another_machine_is_removed_and_oth
     cohort: SmallCohort, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_naughty(cohort, "Killer", retries=0)
-    pids = {worker.process.pid for worker in cluster.workers.values()}
+    pids = pids_of(cluster)
     here = writer().partition("-")[0]
     halves = {pid: cohort.production / f".x.{here}-{pid}-0123abcd.partial.jpg" for pid in pids}
     cohort.production.mkdir(parents=True)
@@ -128,16 +145,31 @@ def test_half_a_file_of_a_worker_that_died_on_another_machine_is_removed_and_oth
     assert len([pid for pid, half in halves.items() if half.exists()]) == 1
 
 
-def test_a_worker_that_hangs_is_restarted_and_its_slide_given_up(cohort: SmallCohort, cluster: Any) -> None:
-    make_naughty(cohort, "Sleeper", slide_timeout=6)
-    before = {worker.process.pid for worker in cluster.workers.values()}
-    summary = run(cohort)
+class Leaping(Progress):
+    """A clock that leaps on at every look once the slides that do not hang are done, however long those take."""
+
+    def __init__(self) -> None:
+        self.done: set[str] = set()
+        self._ahead_s = 0.0
+
+    def finished(self, slide_id: str, run: Any) -> None:
+        self.done.add(slide_id)
+
+    def monotonic(self) -> float:
+        self._ahead_s += 300.0 * (self.done >= {"s1", "s3"})
+        return time.monotonic() + self._ahead_s
+
+
+def test_a_worker_that_hangs_is_restarted_and_its_slide_given_up(
+    cohort: SmallCohort, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_naughty(cohort, "Sleeper", slide_timeout=500)
+    before, leaping = pids_of(cluster), Leaping()
+    monkeypatch.setattr(dask_executor, "time", leaping)
+    summary = run(cohort, leaping)
     assert sorted(summary.processed) == ["s1", "s3"], summary
-    assert "gave up after 6 s" in summary.failed["s2"]
-    deadline = time.monotonic() + 120
-    while not {worker.process.pid for worker in cluster.workers.values() if worker.process} - before - {None}:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert "gave up after 500 s" in summary.failed["s2"]
+    wait_until(lambda: pids_of(cluster) - before)
     assert not all(process_lives(pid) for pid in before if pid)
 
 
@@ -149,35 +181,32 @@ def test_a_worker_that_is_long_in_coming_back_is_waited_for(tmp_path: Path) -> N
         dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}),  # Dask's 15 s, on a machine so busy
         dask_cluster.open_client(arguments, workers=1, log_dir=tmp_path) as (client, _),
     ):
-        (first,) = (worker.process.pid for worker in client.cluster.workers.values())
+        (first,) = pids_of(client.cluster)
         os.kill(first, signal.SIGKILL)
-        deadline = time.monotonic() + 120
-        while not {worker.process.pid for worker in client.cluster.workers.values() if worker.process} - {first, None}:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert client.submit(abs, -3).result(timeout=120) == 3
+        wait_until(lambda: pids_of(client.cluster) - {first})
+        assert client.submit(abs, -3).result(timeout=LONG_S) == 3
 
 
 def test_a_stop_takes_back_slides_that_wait_for_a_worker(tmp_path: Path) -> None:
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as empty:
         address = {"cluster": {"kind": "address", "address": empty.scheduler_address}}
         cohort = make_small_cohort(tmp_path, {"run_arguments": address})
-        threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        once(lambda: empty.scheduler.tasks, lambda: os.kill(os.getpid(), signal.SIGTERM))
         summary = run(cohort)
     assert (summary.processed, summary.left, summary.exit_code) == ([], 3, 3)
 
 
 def test_a_lost_scheduler_ends_the_run_and_the_next_run_finishes_it(tmp_path: Path) -> None:
-    code = (
-        "import distributed, time\nif __name__ == '__main__':\n"
+    code = (  # it ends, as if killed, as soon as slides wait in it
+        "import distributed, os, time\nif __name__ == '__main__':\n"
         " c = distributed.LocalCluster(n_workers=0, dashboard_address=':0', silence_logs=50)\n"
-        " print(c.scheduler_address, flush=True)\n time.sleep(600)\n"
+        " print(c.scheduler_address, flush=True)\n"
+        " while not c.scheduler.tasks: time.sleep(0.05)\n os.kill(os.getpid(), 9)\n"
     )
     scheduler = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert scheduler.stdout is not None
     address = scheduler.stdout.readline().strip()
     cohort = make_small_cohort(tmp_path, {"run_arguments": {"cluster": {"kind": "address", "address": address}}})
-    threading.Timer(1.5, scheduler.kill).start()
     try:
         summary = run(cohort)
     finally:
@@ -192,8 +221,6 @@ def test_a_lost_scheduler_ends_the_run_and_the_next_run_finishes_it(tmp_path: Pa
 def test_workers_that_do_not_see_the_folders_end_the_run_with_the_reason(
     cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mil_heatmaps.execution.dask_executor as dask_executor
-
     monkeypatch.setattr(dask_executor.os, "getcwd", lambda: "/nowhere/on/this/machine")
     summary = run(cohort)
     assert "does not see the folder /nowhere/on/this/machine" in (summary.stopped or "")
@@ -300,13 +327,6 @@ def test_a_run_on_slurm_submits_jobs_and_takes_them_back(
     assert "--nanny" in (tmp_path / "job.sh").read_text() or "distributed.cli" in (tmp_path / "job.sh").read_text()
 
 
-def wait_until(what: Callable[[], bool], seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
 def test_a_job_with_an_idle_and_a_busy_worker_is_kept_and_is_replaced_when_it_ends(
     slurm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,11 +342,13 @@ def test_a_job_with_an_idle_and_a_busy_worker_is_kept_and_is_replaced_when_it_en
             return watch.look(client.cluster, print) is None
 
         wait_until(lambda: look() and len(client.nthreads()) == 2)
-        last = client.submit(time.sleep, 4, key="sleep-last", pure=False)
+        busy = f"until [ -e {slurm}/enough ]; do sleep 0.1; done"
+        last = client.submit(os.system, busy, key="sleep-last", pure=False)
         wait_until(lambda: any(client.processing().values()))
         for _ in range(20):  # idle ones go when they were so 12 times
             client.cluster.sync(adapt)
-        assert last.result() is None
+        (slurm / "enough").touch()
+        assert last.result(timeout=LONG_S) == 0
         assert not (slurm / "cancelled").exists()
 
         wait_until(lambda: look() and watch.jobs["SLURMCluster-0"].arrived)

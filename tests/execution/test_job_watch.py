@@ -10,7 +10,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from mil_heatmaps.execution.job_watch import JobWatch, last_words, what_it_said
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
 from mil_heatmaps.progress.bars import Progress
 from tests.helpers.cohort import make_small_cohort
+from tests.helpers.waiting import once, wait_until
 
 pytest.importorskip("dask_jobqueue", reason=f"needs {dask_cluster.INSTALL}")
 
@@ -65,11 +65,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     return write
 
 
-def run(tmp_path: Path, **keys: Any) -> tuple[RunSummary, list[str]]:
+def run(tmp_path: Path, progress: Saying | None = None, **keys: Any) -> RunSummary:
     job = {"kind": "slurm", "maximum": 1, "memory": "2GB", "queue": "nosuch", **keys}
     cohort = make_small_cohort(tmp_path / "run", {"run_arguments": {"cluster": job}})
-    progress = Saying()
-    return Runner(load_config(cohort.write()), progress=progress).run(), progress.lines
+    return Runner(load_config(cohort.write()), progress=progress).run()
 
 
 def test_a_refused_first_job_is_a_config_error_in_the_batch_systems_words(
@@ -95,7 +94,7 @@ def test_jobs_that_end_before_a_worker_comes_are_replaced_and_then_end_the_run(
 ) -> None:
     monkeypatch.setattr(dask_cluster, "ADAPT_EVERY", "200ms")
     slurm(sbatch=ENDS)
-    summary, _ = run(tmp_path, minimum=least)
+    summary = run(tmp_path, minimum=least)
     stopped = summary.stopped or ""
     assert stopped.startswith("3 jobs ended before a worker came, the last 9 ("), stopped
     assert stopped.endswith("mil-heatmaps-9.err: module: command not found)")
@@ -106,11 +105,17 @@ def test_jobs_that_end_before_a_worker_comes_are_replaced_and_then_end_the_run(
 def test_a_job_that_waits_is_told_with_its_reason_and_cancelled_at_a_stop(
     tmp_path: Path, slurm: Callable[..., None]
 ) -> None:
-    slurm(sbatch=TAKEN, squeue='echo "7|PENDING|Priority"')
-    threading.Timer(4, os.kill, (os.getpid(), signal.SIGINT)).start()
-    summary, lines = run(tmp_path)
-    assert "no worker yet: job 7 is pending (Priority)" in lines
-    assert lines.count("no worker yet: job 7 is pending (Priority)") == 1
+    slurm(sbatch=TAKEN, squeue='echo >>"$FAKE/asked"; echo "7|PENDING|Priority"')
+    progress, told, asked = Saying(), "no worker yet: job 7 is pending (Priority)", tmp_path / "asked"
+
+    def told_and_asked_again() -> bool:
+        if told not in progress.lines:
+            asked.unlink(missing_ok=True)
+        return asked.exists() and asked.stat().st_size > 5
+
+    once(told_and_asked_again, lambda: os.kill(os.getpid(), signal.SIGINT))
+    summary = run(tmp_path, progress)
+    assert progress.lines.count(told) == 1
     assert (summary.stopped, summary.exit_code) == ("SIGINT received", 3)
     assert "7" in (tmp_path / "cancelled").read_text().split()
 
@@ -221,9 +226,7 @@ def test_a_second_job_that_is_refused_does_not_end_a_run_that_has_one(
     with dask_cluster.open_client(arguments, workers=1, log_dir=tmp_path / "logs") as (client, watch):
         assert watch is not None
         client.cluster.sync(client.cluster._adaptive.adapt)
-        end = time.monotonic() + 20
-        while watch.refusal is None and time.monotonic() < end:
-            time.sleep(0.1)
+        wait_until(lambda: watch.refusal is not None)
         assert "invalid partition" in (watch.refusal or "")
         assert watch.jobs["SLURMCluster-0"].number == "7"
 
@@ -241,14 +244,11 @@ def test_a_job_of_four_workers_that_waits_keeps_its_place_for_two_slides_and_goe
                 client.cluster.sync(client.cluster._adaptive.adapt)
 
         slides = [client.submit(time.sleep, 0, key=f"sleep-{number}", pure=False) for number in range(2)]
-        end = time.monotonic() + 20
-        while client.cluster.sync(client.cluster._adaptive.target) == 0 and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until(lambda: client.cluster.sync(client.cluster._adaptive.target) > 0)
         adapt()
         assert not (tmp_path / "cancelled").exists()
         client.cancel(slides)
-        while client.cluster.sync(client.cluster._adaptive.target) > 0 and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until(lambda: client.cluster.sync(client.cluster._adaptive.target) == 0)
         adapt()
         assert (tmp_path / "cancelled").read_text().split() == ["7"]
         assert list(client.cluster.worker_spec) == []

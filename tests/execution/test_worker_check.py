@@ -22,6 +22,7 @@ from mil_heatmaps.execution.worker_server import WORKER_IMPORTS
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.stages import preflight
 from tests.helpers.cohort import SmallCohort, make_small_cohort
+from tests.helpers.waiting import LONG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,7 +135,7 @@ def test_the_process_that_keeps_the_lists_does_without_torch_where_workers_do_th
         "print('loaded:', *sorted({'torch', 'cv2', 'matplotlib', 'numpy'} & set(sys.modules))); sys.exit(code)"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded: numpy"
     assert {row["status"] for row in cohort.process_list().values()} == {"processed"}
@@ -152,7 +153,7 @@ def test_many_slides_go_to_workers_from_the_first_one_on_though_nobody_said_how_
 
 
 def test_workers_begin_with_everything_imported() -> None:
-    subprocess.run([sys.executable, "-c", f"import {WORKER_IMPORTS}"], cwd=ROOT, timeout=120, check=True)
+    subprocess.run([sys.executable, "-c", f"import {WORKER_IMPORTS}"], cwd=ROOT, timeout=LONG_S, check=True)
     with LocalPool(1) as pool:
         assert pool.ask(eval, f"{{'torch', {WORKER_IMPORTS!r}}} <= set(__import__('sys').modules)")
         assert pool.ask(gc.get_freeze_count) > 10_000  # kept from the search for garbage
@@ -192,5 +193,5 @@ def test_the_server_of_workers_ends_without_a_word_at_ctrl_c_while_it_imports() 
     assert server.stdout is not None
     assert server.stdout.readline() == b"importing\n"
     server.send_signal(signal.SIGINT)
-    _, said = server.communicate(timeout=30)
+    _, said = server.communicate(timeout=LONG_S)
     assert (server.returncode, said) == (-signal.SIGINT, b"")

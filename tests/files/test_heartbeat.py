@@ -10,6 +10,7 @@ import pytest
 
 from mil_heatmaps.files import heartbeat
 from mil_heatmaps.files.heartbeat import Heartbeat, read_notes
+from tests.helpers.waiting import wait_until
 
 
 def test_a_sign_is_read_back_with_its_news_and_its_age(tmp_path: Path) -> None:
@@ -35,9 +36,6 @@ def test_a_sign_is_kept_fresh_until_it_is_removed(tmp_path: Path, monkeypatch: p
     sign.tell()
     os.utime(sign.path, (0, 0))
     sign.keep_fresh()
-    deadline = time.monotonic() + 30
-    while sign.path.stat().st_mtime == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: sign.path.stat().st_mtime)
     sign.remove()
     assert list(tmp_path.iterdir()) == []

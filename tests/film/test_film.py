@@ -25,6 +25,7 @@ from mil_heatmaps.visualization.heatmap_utils import plan_heatmap
 from mil_heatmaps.visualization.tissue_slide import TissueSlide
 from mil_heatmaps.visualization.view import View
 from tests.helpers.slides import make_svs_like
+from tests.helpers.waiting import LONG_S
 
 SIZE, PATCH = (1024, 768), 128
 av: Any = pytest.importorskip("av")
@@ -162,4 +163,4 @@ def test_a_film_that_ends_halfway_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_section_is_read_without_pyav() -> None:
     code = "import sys, mil_heatmaps.config.config; assert 'av' not in sys.modules and 'torch' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=LONG_S).returncode == 0

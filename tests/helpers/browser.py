@@ -5,14 +5,35 @@ from typing import Any
 
 import numpy as np
 
+from tests.helpers.waiting import LONG_S
+
 MARKUP = "<img src=x onerror=alert(1)>"
 SIZE = 2048, 1536
 PATCH = 128
 
 Open = Callable[..., Any]
 
+def new_page(browser: Any, **options: Any) -> Any:
+    """Return a page in a context with `options`, which has patience."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(1000 * LONG_S)
+    return context.new_page()
 
-def wait_until(page: Any, script: str, arg: Any = None, seconds: float = 10) -> None:
+
+def words_of(message: Any) -> str:
+    """Return a console message with the address it is about: "Failed to load resource" does not name the resource."""
+    return f"{message.text} [{message.location['url']}]"
+
+
+def show(page: Any, address: str = "") -> None:
+    """Go to an address of the viewer, if one is given, and wait until the page is ready and stands still."""
+    if address:
+        page.goto(address)
+    page.wait_for_selector("html[data-ready=true]")
+    settle(page)
+
+
+def wait_until(page: Any, script: str, arg: Any = None, seconds: float = LONG_S) -> None:
     """Wait in the page until the answer is true. The page's policy blocks Playwright's `wait_for_function`."""
     asked = f"""async ([arg, ms]) => {{ const value = {script}, end = performance.now() + ms;
         const ask = typeof value === 'function' ? value : () => {script};
@@ -66,4 +87,4 @@ def go_to(page: Any, x: float, y: float, scale: float) -> None:
 def set_view(page: Any, **change: Any) -> None:
     """Change parts of the view, as the controls do."""
     page.evaluate("(change) => heatmapViewer.store.set(change)", change)
-    page.wait_for_timeout(60)
+    settle(page)

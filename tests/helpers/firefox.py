@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.waiting import LONG_S, free_port
+
 
 class Firefox:
     """A headless Firefox with a separate profile."""
@@ -15,8 +17,7 @@ class Firefox:
     def __init__(self, profile: Path) -> None:
         program = shutil.which("firefox-esr") or shutil.which("firefox")
         assert program is not None
-        with socket.create_server(("127.0.0.1", 0)) as chosen:
-            port = chosen.getsockname()[1]
+        port = free_port()
         profile.mkdir(exist_ok=True)
         settings = {
             "marionette.port": port, "app.update.enabled": False, "toolkit.telemetry.server": "",
@@ -35,10 +36,10 @@ class Firefox:
         self.ask("WebDriver:NewSession", {"capabilities": {"alwaysMatch": {"acceptInsecureCerts": True}}})
 
     def _connect(self, port: int) -> socket.socket:
-        end = time.monotonic() + 60
+        end = time.monotonic() + LONG_S
         while True:
             try:
-                return socket.create_connection(("127.0.0.1", port), timeout=60)
+                return socket.create_connection(("127.0.0.1", port), timeout=LONG_S)
             except OSError:
                 if time.monotonic() > end or self._process.poll() is not None:
                     raise
@@ -69,7 +70,7 @@ class Firefox:
         sent = {"script": script, "args": list(arguments), "sandbox": None}
         return self.ask("WebDriver:ExecuteScript", sent)["value"]
 
-    def wait_for(self, script: str, seconds: float = 30) -> None:
+    def wait_for(self, script: str, seconds: float = LONG_S) -> None:
         """Run a script until it returns something true."""
         end = time.monotonic() + seconds
         while not self.run(script):
@@ -80,4 +81,4 @@ class Firefox:
         """End Firefox."""
         self._socket.close()
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(LONG_S)

@@ -1,7 +1,8 @@
 """Kill an extraction again and again; tests/encoders/test_extract.py runs it in a separate process.
 
 The children are forked from here, where everything is already imported, so that each spends its life on the work.
-Writes result.json: kills that came in time, total patches encoded, whether the work was done before the last kill.
+Writes result.json in a folder for each kind: kills that came in time, total patches encoded, whether the work was done
+before the last kill.
 """
 
 import json
@@ -21,6 +22,7 @@ from mil_heatmaps.encoders import batch_size
 from mil_heatmaps.encoders.extract import extract_features
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import open_slide
+from tests.helpers.waiting import LONG_S
 
 PART = 4
 THREADS = 2
@@ -41,10 +43,12 @@ class SlowEncoder:
         return torch.from_numpy(batch)
 
     def encode(self, tensor: torch.Tensor) -> Any:
+        # The kill comes with the batch with which it is due; the next one waits for it, however busy the machine.
+        self._until_kill -= 1
+        if self._until_kill < 0 and self._seconds:
+            time.sleep(LONG_S)
         with self._tally.open("a") as file:
             file.write(f"{len(tensor)}\n")
-        # Once the kill is due, wait long enough for it, even on a busy machine.
-        self._until_kill -= 1
         time.sleep(self._seconds * (10 if self._until_kill <= 0 else 1))
         return tensor.numpy().mean((1, 2), dtype=np.float32) / 255
 
@@ -91,8 +95,9 @@ def run_child(
     return True
 
 
-def main() -> None:
-    slide_path, folder, kills, parallel = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "parallel"
+def kill_again_and_again(slide_path: str, folder: Path, kills: int, *, parallel: bool) -> None:
+    """Write result.json of one kind."""
+    folder.mkdir()
     chance = random.Random(7)
     batch_size.CPU_BATCH = PART
     out, tally = folder / "slide.h5", folder / "tally"
@@ -107,6 +112,13 @@ def main() -> None:
     encoded = sum(map(int, tally.read_text().split()))
     result = {"kills": hits, "encoded": encoded, "done_early": done_early, "batch": batch_of(parallel)}
     (folder / "result.json").write_text(json.dumps(result))
+
+
+def main() -> None:
+    os.fsync = lambda descriptor: None  # type: ignore[assignment]  # the process dies, not the machine
+    slide_path, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    for kind in sys.argv[4:]:
+        kill_again_and_again(slide_path, folder / kind, kills, parallel=kind == "parallel")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from mil_heatmaps.viewer.catalog import Catalog
 from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.serve import listen
 from tests.helpers.features import grid_coords
+from tests.helpers.waiting import LONG_S
 
 if TYPE_CHECKING:
     from mil_heatmaps.viewer.app import ViewerApp
@@ -48,7 +49,7 @@ class RunningViewer:
         self, path: str, *, method: str = "GET", cookie: bool = True, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of a request sent exactly as given."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONG_S)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             if cookie and "Cookie" not in sent:
@@ -90,6 +91,7 @@ def running(catalog: Catalog | LiveCatalog, **options: Any) -> Iterator[RunningV
     viewer = RunningViewer(app, port)
     try:
         while not server.started:
+            assert thread.is_alive(), "the server ended before it began"
             time.sleep(0.005)
         _, headers, _ = viewer.ask(f"/?token={app.token}", cookie=False)
         viewer.cookie = headers["set-cookie"].split(";")[0]
@@ -99,7 +101,7 @@ def running(catalog: Catalog | LiveCatalog, **options: Any) -> Iterator[RunningV
             leave()
         server.should_exit = True
         server.force_exit = True
-        thread.join(10)
+        thread.join(LONG_S)
         listener.close()
         app.close()
 

@@ -68,7 +68,7 @@ def test_annotations_that_are_none_are_told(tmp_path: Path, name: str, data: byt
 
 def test_outlines_that_would_take_hours_to_correct_or_join_are_refused_at_once(tmp_path: Path) -> None:
     rng, path = np.random.default_rng(0), tmp_path / "a.geojson"
-    began = time.perf_counter()
+    began = time.process_time()
     path.write_bytes(_geometry(json.dumps([rng.integers(0, 999, (3000, 2)).tolist()])))
     with pytest.raises(TissueError, match="crosses itself more than 1,000 times"):
         read_annotations(path)
@@ -79,7 +79,7 @@ def test_outlines_that_would_take_hours_to_correct_or_join_are_refused_at_once(t
     path.write_bytes(_geometry(json.dumps(combs), "MultiPolygon"))
     with pytest.raises(TissueError, match="cross one another more than 200,000 times"):
         read_annotations(path)
-    assert time.perf_counter() - began < 60  # to correct the first would take hours
+    assert time.process_time() - began < 60  # to correct the first would take hours
     ends = range(0, 450, 9)
     tiles = [[[[x, y], [x + 9, y], [x + 9, y + 9], [x, y + 9], [x, y]]] for x in ends for y in ends]
     path.write_bytes(_geometry(json.dumps(tiles), "MultiPolygon"))

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -17,17 +14,9 @@ import pytest
 import tifffile
 
 from tests.helpers.cohort import SmallCohort, grid_coords, make_small_cohort, write_features
+from tests.helpers.warm import WarmProgram
 
-ROOT = Path(__file__).resolve().parents[2]
 MOST_KB = 700_000
-
-_MEASURED = [
-    sys.executable, "-c",
-    "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); "
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)",
-]  # fmt: skip
-"""Runs a command and tells the most memory that it, or a process it waited for, had: pytest's own had others before."""
-
 
 def _large_tile(path: Path) -> None:
     tifffile.imwrite(path, np.zeros((256, 256, 3), np.uint8), tile=(64, 64), photometric="rgb", compression="jpeg")
@@ -92,18 +81,20 @@ def _fill(cohort: SmallCohort) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_every_hostile_file_is_one_failed_row_with_its_reason_and_memory_stays_small(tmp_path: Path) -> None:
+def test_every_hostile_file_is_one_failed_row_with_its_reason_and_memory_stays_small(
+    tmp_path: Path, warm: WarmProgram
+) -> None:
     cohort = make_small_cohort(tmp_path, {"run_arguments": {"workers": 1}})
     told = _fill(cohort)
-    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(cohort.write())]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    config = cohort.write()
     for _ in range(2):  # the command that follows does not die of it either
-        run = subprocess.run([*_MEASURED, *command], env=env, capture_output=True, text=True, timeout=200, check=False)
-        assert run.returncode == 1, run.stdout + run.stderr
+        run = warm.start("create_heatmaps.py", ["--config", config], tmp_path, tmp_path / "said.txt")
+        ended = run.wait()
+        assert ended.code == 1, run.said()
         rows = cohort.process_list()
         assert rows.pop("s1")["status"] == "processed"
         for name, row in rows.items():
             assert row["status"] == "failed"
             assert told[name] in row["error"], (name, row["error"])
             assert "Error" not in row["error"]
-        assert int(run.stderr.split()[-1]) < MOST_KB
+        assert ended.most_kb < MOST_KB

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,21 +15,20 @@ from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.run_folder import catalog_of_runs, sign_of_runs
 from tests.helpers.cohort import make_small_cohort
 from tests.helpers.viewer import RunningViewer, running
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.waiting import LONG_S
+from tests.helpers.warm import WarmProgram
 
 
 @pytest.mark.slow
-def test_files_read_while_a_run_writes_them_are_whole(tmp_path: Path) -> None:
+def test_files_read_while_a_run_writes_them_are_whole(tmp_path: Path, warm: WarmProgram) -> None:
     cohort = make_small_cohort(tmp_path, {"run_arguments": {"workers": 2}})
-    command = [sys.executable, str(ROOT / "create_heatmaps.py"), "--config", str(cohort.write())]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = warm.start("create_heatmaps.py", ["--config", cohort.write()], tmp_path, tmp_path / "said.txt")
     read = shown = 0
     viewer: RunningViewer | None = None
     live: LiveCatalog | None = None
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LONG_S
     stack = ExitStack()
-    while run.poll() is None:
+    while run.ended() is None:
         assert time.monotonic() < deadline
         if viewer is None and (cohort.raw / "process_list.csv").exists():
             folders = [cohort.raw]
@@ -51,7 +48,7 @@ def test_files_read_while_a_run_writes_them_are_whole(tmp_path: Path) -> None:
                 assert len(read_table(table)[1]) == 3
                 read += 1
         time.sleep(0.01)
-    assert run.returncode == 0
+    assert run.wait().code == 0, run.said()
     assert read > 10
     assert viewer is not None
     assert live is not None

@@ -92,7 +92,7 @@ def test_watch_looks_once_or_every_so_many_seconds_until_ctrl_c(
 
 def test_watch_shows_a_run_at_work_and_one_that_was_killed(tmp_path: Path) -> None:
     """A run is at work while its process lives, whatever the events say."""
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     with Presence(tmp_path):
         sign = json.loads(next(tmp_path.glob(".running-*")).read_text())
     sign["pid"] = other.pid

@@ -13,6 +13,7 @@ from mil_heatmaps.files import atomic, heartbeat
 from mil_heatmaps.files.atomic import remove_abandoned
 from mil_heatmaps.files.heartbeat import Heartbeat
 from mil_heatmaps.records.run_signs import Presence
+from tests.helpers.waiting import wait_until
 
 REAL_TIME = time.time
 
@@ -62,10 +63,7 @@ def test_a_sign_that_was_taken_away_comes_back_until_its_run_ends(
     sign.tell({"done": 2})
     sign.keep_fresh()
     sign.path.unlink()
-    deadline = time.monotonic() + 30
-    while not sign.path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(sign.path.exists)
     assert json.loads(sign.path.read_text()) == {"host": "here", "done": 2}
     sign.remove()
     time.sleep(0.05)

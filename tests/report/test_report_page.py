@@ -12,6 +12,7 @@ from mil_heatmaps.pipeline.compare_runs import compare_runs
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.report.compare import write_comparison_report
 from mil_heatmaps.report.write import write_report
+from tests.helpers.browser import words_of
 from tests.helpers.cohort import make_small_cohort, write_abmil
 
 pytest.importorskip("jinja2")
@@ -55,7 +56,7 @@ def opened(browser: Any, path: Path) -> tuple[Any, list[str], list[str]]:
     asked: list[str] = []
     said: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
+    page.on("console", lambda message: said.append(words_of(message)))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(path.as_uri())
     return page, asked, said

@@ -26,6 +26,7 @@ from mil_heatmaps.slides.shared_tiles import SharedTiles
 from mil_heatmaps.slides.tiff_levels import TiffLevel
 from mil_heatmaps.slides.write_pyramid import write_pyramid
 from tests.helpers.slides import make_single_level, open_by_openslide, tissue_picture
+from tests.helpers.waiting import LONG_S
 
 
 def lattice(width: int, height: int, size: int, step: int) -> PatchGrid:
@@ -237,18 +238,18 @@ def test_one_thread_waits_for_the_tile_another_decodes() -> None:
     def decode(index: int) -> npt.NDArray[np.uint8]:
         decoded.append(index)
         started.set()
-        assert go.wait(5)
+        assert go.wait(LONG_S)
         return np.full((2, 2, 3), index, np.uint8)
 
     tiles = SharedTiles(decode, np.array([2, 0]), 1 << 20)
     found: list[npt.NDArray[np.uint8]] = []
     threads = [threading.Thread(target=lambda: found.append(tiles.get(0))) for _ in range(2)]
     threads[0].start()
-    assert started.wait(5)
+    assert started.wait(LONG_S)
     threads[1].start()
     go.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(LONG_S)
     assert len(found) == 2
     assert found[0] is found[1]
     assert decoded == [0]

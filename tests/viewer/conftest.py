@@ -12,7 +12,7 @@ import pytest
 
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
-from tests.helpers.browser import MARKUP, SIZE, Open, settle
+from tests.helpers.browser import MARKUP, SIZE, Open, new_page, show, words_of
 from tests.helpers.places import ROOT
 from tests.helpers.viewer import LEAVING, RunningViewer, running, write_score_file
 
@@ -101,7 +101,7 @@ class Watched:
         page, faults = self.page, self.faults
         # The tests read pixels back, which the page does not do and the browser advises against.
         advice = "willReadFrequently"
-        page.on("console", lambda m: faults.append(m.text) if m.type == "error" or advice not in m.text else None)
+        page.on("console", lambda m: faults.append(words_of(m)) if m.type == "error" or advice not in m.text else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
         page.on("request", lambda request: None if request.url.startswith(self.own) else faults.append(request.url))
@@ -134,7 +134,7 @@ def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Wa
     def open_it(view: str = "", *, size: tuple[int, int] = (1200, 800), link: str | None = None, **options: Any) -> Any:
         key = json.dumps(options, sort_keys=True)
         kept = idle_pages.setdefault(key, [])
-        watched = kept.pop() if kept else Watched(browser.new_context(**options).new_page())
+        watched = kept.pop() if kept else Watched(new_page(browser, **options))
         used.append((key, watched))
         own = (link or viewer.link).partition("?")[0]
         watched.own = (f"http://127.0.0.1:{viewer.port}/", own, "data:", "blob:", "file:", "about:")
@@ -142,9 +142,7 @@ def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Wa
         if (port := urlsplit(own).port) not in (None, viewer.port):
             LEAVING.setdefault(port, []).append(lambda: leave(page, own))
         page.set_viewport_size({"width": size[0], "height": size[1]})
-        page.goto((link or viewer.link) + (f"#{view}" if view else ""))
-        page.wait_for_selector("html[data-ready=true]", timeout=20000)
-        settle(page)
+        show(page, (link or viewer.link) + (f"#{view}" if view else ""))
         return page
 
     yield open_it

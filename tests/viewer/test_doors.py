@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.viewer.catalog import Catalog, Defaults, SlideEntry
 from tests.helpers.browser import SIZE
 from tests.helpers.viewer import RunningViewer, running, write_score_file
+from tests.helpers.waiting import LONG_S
 
 pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
 
@@ -133,22 +134,21 @@ def test_half_a_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
         for half in silent[10:]:
             half.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         assert started.ask("/api/slides.json")[0] == 200
-        begin = time.monotonic()
         for half in silent:
-            half.settimeout(5)
-            assert half.recv(100) == b""
+            half.settimeout(LONG_S)
+            assert half.recv(100) == b""  # the other side has closed
             half.close()
-        assert time.monotonic() - begin < 4
 
 
 def test_a_small_picture_that_nobody_waits_for_is_not_made(tmp_path: Path) -> None:
     slides = tuple(SlideEntry(f"s{number}", tmp_path / "slide.tif") for number in range(60))
     with running(Catalog("test", slides)) as viewer:
         made: list[int] = []
+        given_up_all = threading.Event()
 
         def slowly(number: int) -> bytes:
             made.append(number)
-            time.sleep(0.05)
+            given_up_all.wait(LONG_S)
             return b"picture"
 
         viewer.app.content.thumbnail = slowly  # type: ignore[method-assign]
@@ -156,9 +156,12 @@ def test_a_small_picture_that_nobody_waits_for_is_not_made(tmp_path: Path) -> No
             with socket.create_connection(("127.0.0.1", viewer.port)) as given_up:
                 place = f"{viewer.data}/slides/{number}/thumbnail"
                 given_up.sendall(f"GET {place} HTTP/1.1\r\nHost: localhost\r\nCookie: {viewer.cookie}\r\n\r\n".encode())
+        for _ in range(3):  # answered after what came before: the viewer knows by then that nobody waits
+            assert viewer.ask("/api/slides.json")[0] == 200
+        given_up_all.set()
         status, _, body = viewer.ask(f"{viewer.data}/slides/55/thumbnail")
         assert (status, body) == (200, b"picture")
-        assert len(made) < 25
+        assert len(made) <= 3  # the two that were begun, and this one
 
 
 def test_an_unknown_colour_map_is_said_and_replaced() -> None:
@@ -204,7 +207,7 @@ def test_a_notebook_frames_the_viewer_by_its_own_address(tmp_path: Path, tiny_sl
             html = frame._repr_html_()
             assert 'height="300"' in html
             host, _, path = frame.address.removeprefix("http://").partition("/")
-            connection = http.client.HTTPConnection(host, timeout=10)
+            connection = http.client.HTTPConnection(host, timeout=LONG_S)
             connection.request("GET", f"/{path}api/slides.json", headers={"Sec-Fetch-Site": "same-origin"})
             index = json.loads(connection.getresponse().read())
             assert index["title"] == title

@@ -22,6 +22,7 @@ from mil_heatmaps.viewer.live import LiveCatalog
 from mil_heatmaps.viewer.run_folder import catalog_of_runs, sign_of_runs
 from tests.helpers.slides import make_single_level
 from tests.helpers.viewer import write_score_file
+from tests.helpers.waiting import LONG_S, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -256,8 +257,7 @@ def test_the_program_prints_one_link_and_stops_cleanly_with_ctrl_c(run: Path) ->
     pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
     if not (ROOT / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():
         pytest.skip("OpenSeadragon was not fetched (python hatch_build.py)")
-    with socket.create_server(("127.0.0.1", 0)) as chosen:
-        port = str(chosen.getsockname()[1])
+    port = str(free_port())
     command = [sys.executable, str(ROOT / "view_heatmap_sync.py"), "--run", str(run), "--no_browser", "--port", port]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -265,7 +265,7 @@ def test_the_program_prints_one_link_and_stops_cleanly_with_ctrl_c(run: Path) ->
     assert lines[0] == "exp: 3 slides\n"
     assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/\?token=[\w-]{{20,}}\n", lines[1])
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=20)
+    rest, errors = process.communicate(timeout=LONG_S)
     assert (process.returncode, rest, errors) == (0, "stopped\n", "")
 
 

@@ -11,7 +11,7 @@ from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.slides.affine import read_affine
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
 from mil_heatmaps.viewer.content import Content
-from tests.helpers.browser import SIZE, settle
+from tests.helpers.browser import SIZE, new_page, show, words_of
 from tests.helpers.viewer import write_score_file
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -52,13 +52,10 @@ def test_an_exported_slide_saves_pictures_and_takes_marks(browser: Any, catalog:
     from mil_heatmaps.viewer.export_html import export_html
 
     export_html(catalog, tmp_path / "tiny.html", longest_px=512, slide_id="tiny")
-    context = browser.new_context()
-    page, faults = context.new_page(), []
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page, faults = new_page(browser), []
+    page.on("console", lambda message: faults.append(words_of(message)) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto((tmp_path / "tiny.html").as_uri())
-    page.wait_for_selector("html[data-ready=true]", timeout=20000)
-    settle(page)
+    show(page, (tmp_path / "tiny.html").as_uri())
     with page.expect_download() as download:
         page.keyboard.press("s")
     assert download.value.suggested_filename == "tiny_view.png"
@@ -66,7 +63,7 @@ def test_an_exported_slide_saves_pictures_and_takes_marks(browser: Any, catalog:
     page.wait_for_selector("#marks-section")
     assert "Kept until the page is closed" in page.inner_text("#marks-section")
     assert faults == []
-    context.close()
+    page.context.close()
 
 
 def test_a_blind_reading_holds_back_label_prediction_and_what_tells_of_them(catalog: Catalog) -> None:
@@ -113,7 +110,7 @@ def test_places_are_carried_to_the_slide_beside_and_back(browser: Any) -> None:
     import numpy as np
 
     source = (Path(__file__).parents[2] / "src/mil_heatmaps/viewer/page/js/beside.js").read_text(encoding="utf-8")
-    page = browser.new_page()
+    page = new_page(browser)
     page.add_script_tag(content=source.replace("export class Frame", "window.Frame = class Frame"))
     rng = np.random.default_rng(0)
     for turn in (1, -1):
@@ -137,4 +134,4 @@ def test_places_are_carried_to_the_slide_beside_and_back(browser: Any) -> None:
         )
         points = carried[0]["geometry"]["coordinates"][0]
         assert np.array(points) == pytest.approx((matrix @ [[1, 3], [2, 4], [1, 1]])[:2].T)
-    page.close()
+    page.context.close()

@@ -14,10 +14,11 @@ import pytest
 
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
-from tests.helpers.browser import SIZE, settle
+from tests.helpers.browser import SIZE, new_page, show, words_of
 from tests.helpers.firefox import Firefox
 from tests.helpers.places import ROOT
 from tests.helpers.viewer import running, write_score_file
+from tests.helpers.waiting import LONG_S, free_port, wait_until
 
 pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
 
@@ -61,8 +62,7 @@ def gateway(scored: tuple[Catalog, ScoreFile], tmp_path: Path) -> Iterator[str]:
     openssl = shutil.which("openssl")
     if nginx is None or openssl is None:
         pytest.skip("no nginx or openssl on this machine (apt-get install nginx openssl)")
-    with socket.create_server(("127.0.0.1", 0)) as chosen:
-        port = chosen.getsockname()[1]
+    port = free_port()
     subprocess.run(
         [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days",
          "2", "-subj", "/CN=localhost"],
@@ -73,37 +73,35 @@ def gateway(scored: tuple[Catalog, ScoreFile], tmp_path: Path) -> Iterator[str]:
         config.write_text(NGINX.format(home=tmp_path, port=port, behind=viewer.port))
         process = subprocess.Popen([nginx, "-c", str(config), "-p", str(tmp_path)], stderr=subprocess.DEVNULL)
         try:
-            for _ in range(200):
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, (tmp_path / "error.log").read_text()
+            wait_until(lambda: answers(port) or process.poll() is not None)
+            assert process.poll() is None, (tmp_path / "error.log").read_text()
             yield f"https://127.0.0.1:{port}/user/anna/proxy/8700/?token={viewer.app.token}"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(LONG_S)
+
+
+def answers(port: int) -> bool:
+    """Return whether somebody listens there."""
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_behind_a_gateway_with_tls_and_a_path_everything_loads(browser: Any, gateway: str) -> None:
     link = gateway
-    context = browser.new_context(ignore_https_errors=True)
-    page, faults = context.new_page(), []
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page, faults = new_page(browser, ignore_https_errors=True), []
+    page.on("console", lambda message: faults.append(words_of(message)) if message.type == "error" else None)
     page.on("response", lambda answer: faults.append(answer.url) if answer.status >= 400 else None)
-    page.goto(link + "#panes=slide;0.0")
-    page.wait_for_selector("html[data-ready=true]", timeout=20000)
-    settle(page)
+    show(page, link + "#panes=slide;0.0")
     assert page.url.split("#")[0] == link.split("?")[0]  # the secret is gone, the path is kept
-    (cookie,) = context.cookies()
+    (cookie,) = page.context.cookies()
     assert (cookie["path"], cookie["httpOnly"], cookie["secure"]) == ("/user/anna/proxy/8700", True, True)
     page.reload()
-    page.wait_for_selector("html[data-ready=true]", timeout=20000)
-    settle(page)
+    show(page)
     copied = page.evaluate("heatmapViewer.data.link()")
     assert copied.startswith(link)
     assert faults == []
-    context.close()
+    page.context.close()
 
 
 @contextmanager
@@ -129,13 +127,12 @@ def page_of_somebody_else(html: str) -> Iterator[int]:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_link_clicked_on_another_site_opens(browser: Any, scored: tuple[Catalog, ScoreFile], host: str) -> None:
     with running(scored[0]) as viewer, page_of_somebody_else(f'<a href="{viewer.link}">look</a>') as port:
-        context = browser.new_context()
-        page = context.new_page()
+        page = new_page(browser)
         for _ in range(2):  # and again, in a browser that holds the cookie
             page.goto(f"http://{host}:{port}/")
             page.click("a")
-            page.wait_for_selector("html[data-ready=true]", timeout=20000)
-        context.close()
+            show(page)
+        page.context.close()
 
 
 def test_a_frame_shows_the_page_where_third_party_cookies_are_refused(
@@ -144,12 +141,11 @@ def test_a_frame_shows_the_page_where_third_party_cookies_are_refused(
     with running(scored[0], doors=Doors(frame_ancestors=("http://localhost:*",))) as viewer:
         source = f"http://127.0.0.1:{viewer.port}{viewer.app.frame_path}"
         with page_of_somebody_else(f'<iframe src="{source}" width=900 height=600></iframe>') as port:
-            context = browser.new_context()
-            page = context.new_page()
+            page = new_page(browser)
             page.goto(f"http://localhost:{port}/")
-            page.frame_locator("iframe").locator("html[data-ready=true]").wait_for(timeout=20000)
-            assert context.cookies() == []
-            context.close()
+            page.frame_locator("iframe").locator("html[data-ready=true]").wait_for()
+            assert page.context.cookies() == []
+            page.context.close()
 
 
 @pytest.fixture(scope="module")

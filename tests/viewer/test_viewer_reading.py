@@ -10,7 +10,7 @@ import pytest
 
 from mil_heatmaps.viewer.catalog import Beside, Catalog, NamedFile, SlideEntry
 from mil_heatmaps.viewer.reader_notes import ReaderNotes
-from tests.helpers.browser import PATCH, SIZE, Open, go_to, settle, wait_until
+from tests.helpers.browser import PATCH, SIZE, Open, go_to, new_page, settle, show, wait_until
 from tests.helpers.viewer import RunningViewer, running, write_score_file
 
 AFFINE = np.array([[0.25, 0.02, 30.0], [-0.02, 0.25, 20.0], [0, 0, 1]])
@@ -118,9 +118,8 @@ def test_marks_of_two_who_draw_at_once_are_all_kept(browser: Any, viewer: Runnin
     notes = viewer.app.notes
     assert notes is not None
     notes.save_marks("tiny", [box("changed"), box("theirs to drop"), box("mine to drop")], notes.marks("tiny")["stamp"])
-    page = browser.new_context().new_page()  # its console tells of the refusals
-    page.goto(viewer.link + "#panes=slide&slide=tiny")
-    page.wait_for_selector("html[data-ready=true]", timeout=20000)
+    page = new_page(browser)  # its console tells of the refusals
+    show(page, viewer.link + "#panes=slide&slide=tiny")
     wait_until(page, SAVED)
     notes.save_marks("tiny", [box("changed"), box("mine to drop"), box("new of theirs")], notes.marks("tiny")["stamp"])
     page.evaluate(

@@ -11,8 +11,10 @@ import pytest
 from mil_heatmaps.viewer.assets import page_dir
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, SlideEntry
 from mil_heatmaps.viewer.reader_notes import ReaderNotes
-from tests.helpers.browser import PATCH, SIZE, Open, go_to, settle, wait_until
+from tests.helpers.browser import PATCH, SIZE, Open, go_to, settle, show, wait_until
 from tests.helpers.viewer import RunningViewer, running, write_score_file
+
+QUEUE = "import('./page/js/queue.js').then(({pictures}) => pictures)"
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +68,25 @@ def test_panes_that_come_and_go_fast_keep_the_place(open_page: Open) -> None:
 
 def test_the_slide_comes_before_small_pictures_and_rows_are_used_again(open_page: Open) -> None:
     page = open_page("panes=slide")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "thumbnail" in request.url else None)
+    wait_until(page, f"{QUEUE}.then((all) => !all.running.size && !all.waiting.length)")
+    asked: list[Any] = []
+    page.route("**/thumbnail", lambda route: asked.append(route))  # so that no picture comes while rows go by
     marked = page.evaluate("""() => { const rows = [...document.querySelectorAll('.slides li')];
         rows.forEach((row) => { row.dataset.old = '1'; }); return rows.length; }""")
-    for _ in range(15):
-        page.evaluate("document.querySelector('.scroller').scrollTop += 1800")
-        page.wait_for_timeout(15)
+    page.evaluate("""async () => { const frame = () => new Promise((done) => requestAnimationFrame(done));
+        for (let i = 0; i < 15; i++) {
+            document.querySelector('.scroller').scrollTop += 1800; await frame(); await frame(); } }""")
     rows = page.evaluate("document.querySelectorAll('.slides li').length")
     assert page.evaluate("document.querySelectorAll('.slides li[data-old]').length") == min(marked, rows)
-    assert len(asked) < 120  # of some 300 rows that went by
+    assert 2 <= len(asked) < 60  # of some 300 rows that went by: two at each step, given up at the next
+    page.unroute_all(behavior="ignoreErrors")
     most = page.evaluate("""async () => { const {pictures} = await import('./page/js/queue.js'); let most = 0;
         const begin = pictures.fetch.bind(pictures);
         pictures.fetch = (item) => { const done = begin(item);
             most = Math.max(most, pictures.running.size); return done; };
-        document.querySelector('.scroller').scrollTop = 0; await new Promise((done) => setTimeout(done, 700));
+        document.querySelector('.scroller').scrollTop = 0;
+        do await new Promise((done) => setTimeout(done, 15));
+        while (pictures.running.size || pictures.waiting.length || !most);
         return most; }""")
     assert 1 <= most <= 2
 
@@ -94,7 +100,6 @@ def test_the_list_finds_slides_by_words_and_fields_and_shows_the_end_of_names(op
         ('"tcga-cr-0007"', 1), ("label:squamous right", 0),
     ):  # fmt: skip
         page.fill("#cohort input[type=search]", text)
-        page.wait_for_timeout(30)
         assert int(page.evaluate(count) or 0) == expected, text
     page.fill("#cohort input[type=search]", "0007")
     row = page.locator(".slides li").first
@@ -305,6 +310,7 @@ def test_a_preset_is_kept_in_the_folder_with_its_run(open_page: Open, viewer: Ru
     assert notes is not None
     notes.save_presets({"other: hot": {"run": "other", "name": "hot", "cmap": "gray"}})
     page.reload()
+    show(page)
     page.wait_for_selector("#presets-section option:text('hot')", state="attached")
     section.get_by_label("Name of the preset").fill("hot")
     section.get_by_role("button", name="Keep").click()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-_TRUSTED_S = 1.0
+TRUSTED_S = 1.0
 _MOST = 4096
 
 _known: dict[str, tuple[float, str]] = {}
@@ -15,7 +15,7 @@ def stamp_of(path: str | os.PathLike[str]) -> str:
     """Return a value that changes when a file is rewritten, empty without a file; checks the disk once a second."""
     key, now = os.fspath(path), time.monotonic()
     held = _known.get(key)
-    if held is not None and now - held[0] < _TRUSTED_S:
+    if held is not None and now - held[0] < TRUSTED_S:
         return held[1]
     stamp = fresh_stamp(path)
     if len(_known) > _MOST:
