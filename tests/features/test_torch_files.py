@@ -76,6 +76,9 @@ def test_what_a_pt_dict_says_of_its_coordinates_counts_as_in_hdf5(tmp_path: Path
     assert {note.code for note in read.notes} == {"units", "pairing"}
     with pytest.raises(FeatureError, match="µm"):
         read_features(tmp_path / "s.pt", space=SlideSpace((4096, 4096)))
+    torch.save({"feats": held["features"], "coords": held["coords"]}, tmp_path / "t.pt")
+    with pytest.raises(FeatureError, match="does not say whether its coords are pixels or µm"):
+        read_features(tmp_path / "t.pt", space=SlideSpace((4096, 4096), mpp=0.5))
 
 
 class Evil:

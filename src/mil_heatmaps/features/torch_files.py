@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.features.units import FEATS
 from mil_heatmaps.files.hdf5 import plain
 from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
@@ -71,7 +72,12 @@ def features_from_pt(path: Path) -> HeldFeatures:
         if features is None:
             names = sorted(key for key in held if isinstance(key, str))
             raise FeatureError(f"{path}: a dict without 'features'; it holds {names[:12]}")
-        return HeldFeatures(_as_array(features, path), None if coords is None else _as_array(coords, path), _told(held))
+        told, places = _told(held), None if coords is None else _as_array(coords, path)
+        if "features" not in held and "feats" in held:
+            told[FEATS] = "'feats'"
+        elif places is not None and places.dtype.kind == "f":
+            told[FEATS] = f"coords in {places.dtype}"
+        return HeldFeatures(_as_array(features, path), places, told)
     return HeldFeatures(_as_array(held, path), None, {})
 
 

@@ -138,10 +138,10 @@ class Coverage:
 
     def look(self, tissue: UInt8Array, y0: int) -> None:
         """Mark the patches with tissue in the rows from `y0` on, (h, width) of 0 or 1; several threads may call it."""
+        if self._found.find(0) < 0:
+            return
         height = len(tissue)
         begin, end = self._range(y0, y0 + height)
-        if self._found.find(0, begin, end) < 0:
-            return
         if end - begin > _FEW:
             waiting = np.flatnonzero((self._found_array[begin:end] == 0) & (self._boxes[3, begin:end] > y0)) + begin
             boxes = self._boxes[:, waiting]
