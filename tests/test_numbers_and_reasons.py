@@ -10,7 +10,7 @@ import torch
 from mil_heatmaps.checkpoints.load import model_from_checkpoint
 from mil_heatmaps.config.quantities import parse_bytes, parse_duration
 from mil_heatmaps.errors import CheckpointError, ModelError
-from mil_heatmaps.features.geometry import slide_size
+from mil_heatmaps.features.geometry import positive_pair, slide_size
 from mil_heatmaps.files.inert import release_of
 from mil_heatmaps.models.registry import model_class
 from mil_heatmaps.models.settings import checked_setting
@@ -41,6 +41,9 @@ def test_versions_of_thousands_of_digits_are_no_versions() -> None:
 
 def test_a_slide_without_a_finite_size_has_none() -> None:
     assert slide_size({"level0_width": float("inf"), "level0_height": 5}) is None
+    for value in (float("inf"), float("nan"), 1e300, -1, 0, "x", 10**400):
+        assert positive_pair({"patch_size_level0": value}, "patch_size_level0") is None
+    assert positive_pair({"patch_size_level0": 512}, "patch_size_level0") == (512.0, 512.0)
 
 
 NAMES = (f"transformer.layers.{LONG[:900]}.1.1.weight", "a." * 400 + "weight", "a." * 200_000 + "weight", "k" * 2000)

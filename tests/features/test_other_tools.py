@@ -94,6 +94,9 @@ def test_slideflows_centres_become_corners(
     [
         (None, SPACE, r"no bags_config\.json with tile_um.*patch_size_level0"),
         ({"tile_um": 64, "tile_px": 96}, SlideSpace((1024, 768)), r"tile_um 64, and the slide's resolution \(mpp\)"),
+        ({"tile_um": "20x", "tile_px": float("inf")}, SPACE, r"of which no size of a tile follows"),
+        ({"tile_um": "nanx", "tile_px": 96}, SPACE, r"of which no size of a tile follows"),
+        ({"tile_um": "20x", "tile_px": "9" * 400}, SPACE, r"of which no size of a tile follows"),
         ({"tile_um": "40x", "tile_px": 96}, SPACE, r"cut at 40x, and the slide's levels are 20x, 5x: none"),
         ({"tile_um": "wide", "tile_px": 96}, SPACE, "tile_um 'wide'"),
         ({"tile_um": -3, "tile_px": 96}, SPACE, "tile_um -3"),

@@ -120,6 +120,19 @@ def test_a_header_of_elements_without_end_is_given_up(tmp_path: Path, nested: bo
     assert read_header(tmp_path / "a.dcm") is None
 
 
+@pytest.mark.parametrize("size", [(2**32 - 1, 768), (2**22, 2**21)])
+def test_a_slide_that_claims_to_be_larger_than_any_is_refused_with_its_size(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    whole = write(tmp_path / "a.dcm", size=(512, 256)).read_bytes()
+    for tag, side in zip((0x00480006, 0x00480007), size, strict=True):
+        place = whole.index(struct.pack("<HH", tag >> 16, tag & 0xFFFF) + b"UL") + 8
+        whole = whole[:place] + struct.pack("<I", side) + whole[place + 4 :]
+    (tmp_path / "a.dcm").write_bytes(whole)
+    with pytest.raises(SlideError, match=f"{size[0]:,} x {size[1]:,} pixels; no slide is that large"):
+        open_slide(tmp_path / "a.dcm")
+
+
 def test_the_folder_of_a_series_is_opened_whole(tmp_path: Path) -> None:
     finest = write_slide(tmp_path / "1.2.840.5")
     with open_slide(tmp_path / "1.2.840.5") as slide:

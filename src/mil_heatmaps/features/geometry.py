@@ -26,6 +26,7 @@ from mil_heatmaps.words import counted
 logger = logging.getLogger(__name__)
 
 SizeLike = float | tuple[float, float]
+_MOST = 1e9
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,16 @@ def _settle_step(axis: int, size: Size, said: Size | None, seen: SeenStep | None
 
 
 def positive_pair(attributes: Mapping[str, Any], key: str) -> tuple[float, float] | None:
-    """Return a positive attribute as a pair, None when it is absent or not a positive number."""
+    """Return a positive attribute as a pair, None when it is absent or not a positive number below a thousand million.
+
+    No slide is as wide.
+    """
     try:
         given = attributes.get(key)
         values = np.asarray(np.nan if given is None else given, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    if len(values) not in (1, 2) or not (np.isfinite(values) & (values > 0)).all():
+    if len(values) not in (1, 2) or not ((values > 0) & (values < _MOST)).all():
         return None
     return float(values[0]), float(values[-1])
 

@@ -138,7 +138,9 @@ def _at_magnification(text: str, tile_px: Any, space: SlideSpace, where: str) ->
     try:
         wanted = float(text.lower().removesuffix("x"))
         pixels = float(tile_px)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    if not (0 < wanted < 1e6 and 0 < pixels < 1e6):  # NaN is neither
         return 0
     downsamples = space.downsamples or (1.0,)
     offered = [_MPP_AT_1X / (downsample * space.mpp) for downsample in downsamples]

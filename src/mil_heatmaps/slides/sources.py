@@ -23,6 +23,8 @@ from mil_heatmaps.slides.unreadable import TileError
 from mil_heatmaps.words import said_by
 
 _OPAQUE = 254
+_MOST_SIDE_PX, _MOST_PX = 1 << 24, 1 << 42
+"""Slides have up to some 500,000 pixels a side; work on a damaged header's thousands of millions would not end."""
 
 
 class Source(Protocol):
@@ -86,6 +88,10 @@ class OpenSlideSource:
         self.properties: Mapping[str, str] = dict(self._slide.properties)
         self.vendor = self.properties.get("openslide.vendor", "unknown")
         self.level_dimensions = tuple((int(w), int(h)) for w, h in self._slide.level_dimensions)
+        width, height = self.level_dimensions[0]
+        if max(width, height) > _MOST_SIDE_PX or width * height > _MOST_PX:
+            self._slide.close()
+            raise SlideError(f"{path} says that it has {width:,} x {height:,} pixels; no slide is that large: damaged")
 
     @property
     def icc_profile(self) -> bytes | None:
