@@ -23,10 +23,11 @@ from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.files.names import nfc
+from mil_heatmaps.machine import kept_from_collection, no_collection
 from mil_heatmaps.notices import distinct
 from mil_heatmaps.pipeline.case_report import report_cases
 from mil_heatmaps.pipeline.cohort_exports import export_cohort
-from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
+from mil_heatmaps.pipeline.decide import Surveyed, survey
 from mil_heatmaps.pipeline.faithfulness_report import report_faithfulness
 from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.progress.encoding_signs import forget_silent

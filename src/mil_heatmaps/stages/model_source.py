@@ -84,13 +84,11 @@ class ModelSource:
         """Identity of the model, also where it only measures scores that the user provides."""
         model = self._config.model_arguments
         came_later = {name for name in ("slide_encoder", "head") if getattr(model, name) is None}
-        arguments = model.model_dump(
-            mode="json",
-            exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names", *came_later},
-        )
+        no_part = {"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names", *came_later}
+        dump = self._config.model_dump(mode="json", include={"model_arguments"}, exclude={"model_arguments": no_part})
         config = self._checkpoint_config_sha256()
         return {
-            "arguments": arguments,
+            "arguments": dump["model_arguments"],
             "checkpoint_sha256": self.checkpoint_sha256,
             **({} if config is None else {"checkpoint_config_sha256": config}),
             **({} if self._config.inputs.head is None else {"head_sha256": sha256_file(self._config.inputs.head)}),

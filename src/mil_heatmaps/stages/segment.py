@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mil_heatmaps.slides.segmentation_params import SegmentationParams
     from mil_heatmaps.slides.tissue import TissueMask
 
-BUILT_IN_THICKNESS = VisualizationArguments().line_thickness
+BUILT_IN_THICKNESS = VisualizationArguments.model_fields["line_thickness"].default
 SMALLEST_SAMPLE = 0.5
 """Less tissue than this, in squares of 512 level-0 pixels, is taken for dust unless a_t says otherwise."""
 
@@ -41,7 +41,7 @@ class SegmentStage:
         inputs: dict[str, Any] = {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "picture": dict(job.row.visualization),
+            "picture": {**vars(job.row.visualization)},
         }
         if job.tissue_path is not None:
             return {**inputs, "tissue_file": work.fingerprint(job.tissue_path), **work.space_inputs("coords_frame")}
@@ -78,7 +78,7 @@ class SegmentStage:
 
 def _params(work: SlideWork) -> SegmentationParams:
     """Return how tissue is found. CLAM truncates a_t and a_h to integers; only ``compat: clam`` repeats this."""
-    params = work.job.row.segmentation.params
+    params = work.job.row.params.of_tissue
     as_clam = work.config.heatmap_arguments.compat == "clam"
     return replace(params, a_t=int(params.a_t), a_h=int(params.a_h)) if as_clam else params
 
