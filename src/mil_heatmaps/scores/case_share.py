@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mil_heatmaps.scores.patch_scores import PatchScores
-
-SHARE_KINDS = ("attention_softmax", "attention_mean")
+from mil_heatmaps.scores.patch_scores import SHARE_KINDS, PatchScores
+from mil_heatmaps.words import share_in_words
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class CaseShare:
         """The slide's place in the case, and its share of the attention."""
         if self.own.share is None:
             return self.place
-        return f"{self.place}; {percent(self.own.share)} of the attention lies on this slide"
+        return f"{self.place}; {share_in_words(self.own.share)} of the attention lies on this slide"
 
     @property
     def without_words(self) -> list[str]:
@@ -101,11 +100,6 @@ class CaseShare:
             return cls(str(told["case_id"]), slides, int(told["number"]), lacking, told.get("output"), told.get("full"))
         except (KeyError, TypeError, ValueError):
             return None
-
-
-def percent(share: float) -> str:
-    """Return a share in words: ``34 %``, and never 0 % for a share above 0."""
-    return f"{100 * share:.0f} %" if share >= 0.01 or share == 0 else "less than 1 %"
 
 
 def _moved(number: int, output: str, full: float, value: float) -> str:
