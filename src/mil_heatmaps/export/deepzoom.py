@@ -6,8 +6,6 @@ one pixel, as in OpenSeadragon and libvips.
 
 import io
 import os
-import secrets
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.export.reduce import iter_pyramid, level_sizes
-from mil_heatmaps.files.atomic import atomic_path, write_text
+from mil_heatmaps.files.atomic import atomic_folder, atomic_path, write_text
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.jpeg_stream import encode_jpeg, with_profile
@@ -86,20 +84,12 @@ class _ZipSink:
 
 
 def _write_folder(target: Path, descriptor: str, tiles: Iterator[tuple[str, bytes]]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.with_name(f"{target.stem}_files")
-    partial = target.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
-    try:
+    with atomic_folder(target.with_name(f"{target.stem}_files")) as folder:
         for name, data in tiles:
-            place = partial / name
+            place = folder / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
-        target.unlink(missing_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        target.unlink(missing_ok=True)  # it would tell of other tiles if the run ended here
     write_text(target, descriptor)
 
 
