@@ -13,6 +13,7 @@ concepts  seconds of the scores of 100,000 patches against eight concepts, readi
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import sys
 import tempfile
@@ -107,6 +108,7 @@ def _finish(config: Path) -> None:
 
     summary = Runner(load_config(config), RunOptions(stages=STAGES)).run()
     assert not summary.failed, next(iter(summary.failed.values()))
+    assert not summary.stopped, summary.stopped
 
 
 def _survey_seconds(config: Path) -> float:
@@ -114,6 +116,7 @@ def _survey_seconds(config: Path) -> float:
     from mil_heatmaps.machine import no_collection
     from mil_heatmaps.pipeline.runner import Runner, RunOptions
 
+    gc.collect()  # what the last one left is not this one's
     start = time.process_time()
     runner = Runner(load_config(config), RunOptions(stages=STAGES))
     with no_collection():

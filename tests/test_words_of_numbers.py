@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mil_heatmaps.words import TickWords, numbers_apart, percentage, tick_words
+from mil_heatmaps.words import TickWords, fine_share, numbers_apart, percentage, share_in_words, share_words, tick_words
 
 
 def _read(words: TickWords) -> list[float]:
@@ -38,3 +38,12 @@ def test_captions_of_different_scores_differ() -> None:
 @pytest.mark.parametrize(("chance", "words"), [(0.9999997, "> 99.9%"), (1.0, "> 99.9%"), (0.5, "50.0%"), (0, "< 0.1%")])
 def test_a_chance_near_certainty_is_not_called_certain(chance: float, words: str) -> None:
     assert percentage(chance) == words
+
+
+@pytest.mark.parametrize(
+    ("share", "short", "sentence", "fine"),
+    [(0, "0%", "0 %", "0 %"), (0.004, "< 1%", "less than 1 %", "0.4 %"), (0.34, "34%", "34 %", "34 %"),
+     (0.996, "> 99%", "more than 99 %", "> 99 %"), (1, "100%", "100 %", "100 %"), (1.24, "124%", "124 %", "124 %")],
+)  # fmt: skip
+def test_a_share_is_all_or_nothing_only_where_it_is_exactly(share: float, short: str, sentence: str, fine: str) -> None:
+    assert (share_words(share), share_in_words(share), fine_share(share)) == (short, sentence, fine)

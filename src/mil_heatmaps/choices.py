@@ -64,8 +64,10 @@ CONCEPT_SCORES = ("similarity_to", "concept_probability", "concept_class")
 CASE_COLUMNS = ("case_id", "patient_id", "patient")
 """Columns of a table that say which slides belong together; the first one present is used."""
 
+SUM = "sum"
+"""Stands for a bag's name where the sum of all bags is meant, such as in names of files; no bag may have it."""
+
 Isolate = Literal["auto", "always", "never"]
-ISOLATE: tuple[str, ...] = get_args(Isolate)
 """Whether each slide has a separate process, which a damaged file may end: `run_arguments.isolate`."""
 
 CoordsFrame = Literal["slide", "bounds", "auto"]

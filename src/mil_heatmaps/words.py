@@ -225,6 +225,21 @@ def share_words(share: float) -> str:
     return "> 99%" if 0.99 < share < 1 else f"{share:.0%}"
 
 
+def share_in_words(share: float) -> str:
+    """Return `share_words` for a sentence: ``34 %``, ``less than 1 %``, ``more than 99 %``."""
+    return share_words(share).replace("%", " %").replace("<", "less than").replace(">", "more than")
+
+
+def fine_share(share: float) -> str:
+    """Return a share in percent with two significant digits, whole from 99 % on: 100 % appears only where it is exact.
+
+    >>> fine_share(0.0044), fine_share(0.996), fine_share(1.24)
+    ('0.44 %', '> 99 %', '124 %')
+    """
+    percent = 100 * share
+    return "> 99 %" if 99 < percent < 100 else f"{percent:.0f} %" if percent >= 99 else f"{percent:.2g} %"
+
+
 def with_minus(number: str) -> str:
     """Return the text of a number with true minus signs."""
     return number.replace("-", "\N{MINUS SIGN}")

@@ -60,7 +60,7 @@ def test_what_is_no_text_encoder_is_refused(own: str) -> None:
     for name, words in (
         (f"{own}:broken", r"an array of shape \(3,\) for 1 prompts"),
         (f"{own}:nothing", "has no method encode"),
-        (f"{own}:missing", "has no 'missing' to call; it has"),
+        (f"{own}:missing", "has no factory 'missing'; it has"),
         ("clip", "unknown text encoder 'clip'; choose plip, conch"),
     ):
         with pytest.raises(ModelError, match=words):

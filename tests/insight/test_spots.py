@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
 from mil_heatmaps.errors import MissingDependencyError, ScoreError
+from mil_heatmaps.insight import spatial_null
 from mil_heatmaps.insight.spatial_null import correlations
 from mil_heatmaps.insight.spots import on_patches, read_spots
 from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -115,3 +116,16 @@ def test_difference_is_the_mean_of_the_highest_tenth_less_that_of_the_lowest() -
     found = correlations(np.arange(20.0), column, grid, shifts=9)
     assert found.difference[0] == (18**2 + 19**2) / 2 - (0 + 1) / 2
     assert np.isnan(correlations(np.arange(5.0), column[:5], grid.take(np.arange(5)), shifts=9).spearman[0])
+
+
+def test_a_large_slide_is_judged_in_parts_with_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    grid, scores = PatchGrid(grid_coords(12, 9, 100), (100, 100), (100, 100)), rng.normal(size=108)
+    others = rng.normal(size=(108, 5)) + scores[:, None] * np.arange(5) / 4
+    at_once = correlations(scores, others, grid, shifts=60)
+    monkeypatch.setattr(spatial_null, "_AT_ONCE_BYTES", 2 * 8 * 108)
+    in_parts = correlations(scores, others, grid, shifts=60)
+    assert at_once.shifts == in_parts.shifts == 60
+    assert 1 / 61 in at_once.p
+    np.testing.assert_array_equal(in_parts.p, at_once.p)
+    np.testing.assert_allclose(in_parts.spearman, at_once.spearman, rtol=0, atol=1e-12)

@@ -15,8 +15,10 @@ import pytest
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import ConfigError, HeatmapError
 from mil_heatmaps.pipeline.runner import Runner, RunOptions, RunSummary
+from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.scores.score_schema import read_scores
+from mil_heatmaps.stages import case_bag, case_scale
 from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort, write_features
 
 ONE_PROCESS = {"workers": 1, "isolate": "never"}
@@ -193,7 +195,21 @@ def test_faithfulness_is_measured_once_of_the_case(tmp_path: Path) -> None:
     assert "on this slide" not in json.dumps(told)
 
 
-def test_encoded_features_of_all_slides_are_there_before_a_case_is_scored(tmp_path: Path) -> None:
+def asked(cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch, place: object, name: str) -> int:
+    """Return how often a plan of finished slides calls a function."""
+    calls, own = [], getattr(place, name)
+    monkeypatch.setattr(place, name, lambda *args: calls.append(args) or own(*args))
+    assert not any(slide.needed for slide in Runner(load_config(cohort.write())).plan())
+    return len(calls)
+
+
+def test_what_a_case_depends_on_is_found_once_a_plan(done: SmallCohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(done, monkeypatch, case_bag, "_features_inputs") == 3
+
+
+def test_encoded_features_of_all_slides_are_there_before_a_case_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cohort = make_encoded(tmp_path, "tests.helpers.stub_encoder:create", calc_heatmap=False)
     cohort.config["data_arguments"]["bag"] = "case"
     cohort.config["run_arguments"] = dict(ONE_PROCESS)
@@ -204,6 +220,8 @@ def test_encoded_features_of_all_slides_are_there_before_a_case_is_scored(tmp_pa
     case = scores(cohort, "s2").case
     assert case is not None
     assert (case.case_id, len(case.slides), case.number) == ("P", 3, 2)
+    # Each record is read for its own slide, and those of the other two once for the case.
+    assert asked(cohort, monkeypatch, SlideRecord, "load") == 3 + 2
 
 
 def test_a_case_needs_all_its_slides_unless_told_otherwise(tmp_path: Path) -> None:
@@ -306,13 +324,14 @@ def test_shards_and_limits_keep_a_case_together(tmp_path: Path) -> None:
     assert [job.slide_id for job in first] == ["s1", "s3"]
 
 
-def test_scale_case_with_bags_of_slides_pools_their_scores(tmp_path: Path) -> None:
+def test_scale_case_with_bags_of_slides_pools_their_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cohort = make(tmp_path, heatmap_arguments={"scale": "case"}, data_arguments={"bag": "slide"})
     assert not run(cohort).failed
     assert scores(cohort, "s1").case is None
     both = np.concatenate([scores(cohort, slide).attention for slide in ("s1", "s3")])
     drawing, ranks = _drawing(cohort, "s1"), both.argsort().argsort() + 1
     np.testing.assert_allclose(drawing.shades, ranks[:48][drawing.patches] / len(both), rtol=1e-12)
+    assert asked(cohort, monkeypatch, case_scale, "sha256_file") == 3  # each score file once, however many ask
 
 
 def test_a_scale_of_cases_without_anything_that_names_them_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.pipeline.runner import Runner, RunOptions
+from mil_heatmaps.records.outcome_tables import SlideOutcome
+from mil_heatmaps.report.outcome_panels import Predictions
 from mil_heatmaps.report.pages import plot
 from mil_heatmaps.report.slides import ReportedSlide
 from mil_heatmaps.report.write import Written, write_report
@@ -200,3 +202,12 @@ def test_a_part_that_was_changed_by_hand_is_not_shown(cohort: SmallCohort) -> No
     path = next(cohort.raw.glob("*/s1/s1_report.json"))
     path.write_text(path.read_text().replace("abmil", "evil!"))
     assert report(cohort).slides == 1
+
+
+def test_a_measure_that_the_first_slide_lacks_has_its_column(finished: SmallCohort) -> None:
+    predictions = Predictions(load_config(finished.root / "config.yaml"))
+    for number, names in enumerate((("qc_pen_top",), (), ("qc_fold_top", "attention_gini"), ("qc_pen_top",))):
+        slide = ReportedSlide(f"s{number}", "b")
+        slide.__dict__["outcome"] = SlideOutcome("processed", measures=tuple((name, 0.5) for name in names))
+        predictions.add(slide)
+    assert predictions.measures == ["attention_gini", "qc_fold_top", "qc_pen_top"]

@@ -259,7 +259,12 @@ def _empty(identity: Identity) -> tuple[MILModel, dict[str, Tensor]]:
             model = cls(**identity.config)
     except ModelError as error:
         raise CheckpointError(f"its tensors with these settings make no {identity.model_type}: {error}") from error
-    return model, {key[len(cls.key_prefix) :]: value for key, value in model.state_dict().items()}
+    return model, own_tensors(model)
+
+
+def own_tensors(model: MILModel) -> dict[str, Tensor]:
+    """Return a model's tensors by their keys in checkpoints."""
+    return {key[len(model.key_prefix) :]: value for key, value in model.state_dict().items()}
 
 
 def _is_whole(identity: Identity) -> bool:

@@ -18,6 +18,7 @@ from mil_heatmaps.checkpoints.identity import (
     fits_whole,
     is_own_layout,
     lacking_bias,
+    own_tensors,
     unknown,
 )
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
@@ -286,7 +287,7 @@ def model_from_checkpoint(
     model.stated_task = checkpoint.said.task
     if checkpoint.said.task in (None, *TASKS_WITH_CHANCES):
         model.class_names = checkpoint.said.class_names
-    if unbiased := lacking_bias(identity):
+    if unbiased := lacking_bias(identity, own_tensors(model)):
         logger.info("%s: layers without a bias: %s", where, first_of(unbiased, 12))
     if identity.left_out:
         logger.info("%s: not part of the model: %s", where, ", ".join(identity.left_out[:12]))

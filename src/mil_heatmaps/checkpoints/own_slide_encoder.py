@@ -33,7 +33,7 @@ def load_slide_encoder(
     CheckpointError
         The checkpoint does not fit.
     """
-    encoder = make_own(factory, init_args, key="slide_encoder")
+    encoder = make_own(factory, init_args or {}, key="slide_encoder")
     if checkpoint is not None:
         load_weights(encoder, factory, checkpoint)
     if isinstance(encoder, nn.Module):

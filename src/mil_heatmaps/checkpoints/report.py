@@ -10,7 +10,7 @@ from mil_heatmaps.explain.estimates import cost_of
 from mil_heatmaps.explain.settings import EXPLANATIONS, Settings
 from mil_heatmaps.models.base import MILModel
 from mil_heatmaps.models.explaining import exact_passes
-from mil_heatmaps.models.registry import ENCODER_ALIASES, ENCODER_WIDTHS, model_class
+from mil_heatmaps.models.registry import encoders_of_width, model_class
 from mil_heatmaps.weights.pathforge_package import package_lines
 from mil_heatmaps.weights.stated import Stated
 from mil_heatmaps.words import first_of
@@ -54,8 +54,7 @@ def _known(checkpoint: Checkpoint, identity: Identity, path: str) -> list[tuple[
         for key, value in identity.config.items()
         if key not in ("in_dim", "num_classes") and key not in identity.assumed
     }
-    encoders = [name for name, width in ENCODER_WIDTHS.items() if width == identity.in_dim]
-    encoders += [alias for alias, name in ENCODER_ALIASES.items() if name in encoders]
+    encoders = encoders_of_width(identity.in_dim)
     names = checkpoint.said.class_names
     classes = str(identity.num_classes) + (f": {', '.join(names)}, as the file names them" if names else "")
     if not identity.num_classes:

@@ -9,7 +9,7 @@ from mil_heatmaps.checkpoints.identity import Identity, build
 from mil_heatmaps.checkpoints.load import Checkpoint, identify, load_checkpoint
 from mil_heatmaps.checkpoints.report import config_lines
 from mil_heatmaps.errors import CheckpointError
-from mil_heatmaps.models.registry import ENCODER_WIDTHS
+from mil_heatmaps.models.registry import encoders_of_width
 
 
 def checkpoint_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def _recognised(checkpoint: Checkpoint, identity: Identity, path: str) -> dict[s
         "class_names": list(checkpoint.said.class_names or ()),
         "task": checkpoint.said.task,
         "feature_width": identity.in_dim,
-        "encoders_of_that_width": [name for name, width in ENCODER_WIDTHS.items() if width == identity.in_dim],
+        "encoders_of_that_width": encoders_of_width(identity.in_dim),
         "settings": {key: _plain(value) for key, value in identity.config.items() if key not in sizes},
         "assumed": sorted(identity.assumed),
         "roles": dict(identity.roles),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mil_heatmaps.choices import CASE_COLUMNS
 from mil_heatmaps.cohort.slide_job import Case, SlideJob
@@ -20,6 +20,8 @@ from mil_heatmaps.words import first_of, near, said_by
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
+
+T = TypeVar("T")
 
 TCGA = r"^TCGA-\w{2}-\w{4}"
 """A patient in the name of a TCGA slide: its first 12 letters."""
@@ -113,25 +115,25 @@ def assign_cases(rows: ProcessList, left_out: Sequence[Mapping[str, str]], cfg: 
         return ("" if own in BLANKS else own), table.get(comparable(slide_id), "") if table else ""
 
     said = [told(row.cells, row.slide_id) for row in rows]
-    named = {case for both in said for case in both if case}
+    named = {case for own, other in said if (case := own or other)}
     seen: dict[str, tuple[str, int]] = {}
-    for index, (row, (own, other)) in enumerate(zip(rows, said, strict=True)):
+    for row, (own, other) in zip(rows, said, strict=True):
         case = own or other
         if own and other and own != other:
             raise ProcessListError(
                 f"{row.slide_id} is in two cases: {own!r} in column {column} (line {row.line}), {other!r} in {path}"
             )
         first = seen.setdefault(comparable(row.slide_id), (case, row.line))
-        if row.slide_id and first[0] != case:
+        if first[0] != case and row.slide_id:
             raise ProcessListError(
                 f"{row.slide_id} is in two cases, {first[0]!r} (line {first[1]}) and {case!r} (line {row.line})"
             )
         if case:
-            rows[index] = row.in_case(case)
+            row.put_in_case(case)
             continue
         alone = f"{row.slide_id} alone" if row.slide_id in named else row.slide_id
         notice = Notice("no_case", "the list names no case for the slide: it is a case of its own")
-        rows[index] = row.in_case(alone, notice)
+        row.put_in_case(alone, notice)
     for cells in left_out:
         slide_id = stem_of(cells.get("slide_id", ""), extensions)
         seen.setdefault(comparable(slide_id), ("", 0))
@@ -160,7 +162,7 @@ def put_together(cohort: Found, cfg: Config) -> None:
         together.setdefault(row.case_id, []).append(index)
     rows, found, problems, one_bag = cohort.rows, cohort.jobs, cohort.problems, cfg.data_arguments.bag == "case"
     for case_id, members in together.items():
-        bad = {rows[index].slide_id: problems[index] for index in members if index in problems}
+        bad = {rows[index].slide_id: problems[index] for index in members if index in problems} if problems else {}
         good = [index for index in members if index not in problems] if bad else members
         if rows.absent and (absent := rows.absent.get(case_id)):
             bad |= dict.fromkeys(absent, f"it is in {cfg.inputs.cases}, but not among the slides to do")
@@ -171,12 +173,14 @@ def put_together(cohort: Found, cfg: Config) -> None:
                 problems[index] = problem
                 found.pop(rows[index].slide_id, None)
             continue
-        lacking = [f"{slide} ({reason})" for slide, reason in bad.items()]
-        lacking += [f"{slide} (process is 0)" for slide in rows.left_out.get(case_id, ())]
+        lacking = (
+            *(f"{slide} ({reason})" for slide, reason in bad.items()),
+            *(f"{slide} (process is 0)" for slide in rows.left_out.get(case_id, ())),
+        ) if bad or rows.left_out else ()  # fmt: skip
         jobs = tuple([found[rows[index].slide_id] for index in good])
-        case = Case(case_id, jobs, cohort.layout.case(case_id), tuple(lacking))
+        case = Case(case_id, jobs, cohort.layout.case(case_id), lacking)
         for job in jobs:
-            found[job.slide_id] = job.in_case(case)
+            job.put_in_case(case)
 
 
 def _problem(case_id: str, cohort: Found, good: list[int], bad: Mapping[str, str], cfg: Config) -> str | None:
@@ -255,12 +259,11 @@ def whole_cases(jobs: Sequence[SlideJob], limit: int) -> list[SlideJob]:
     return [job for job in jobs if job.slide_id in kept]
 
 
-def by_case(jobs: Sequence[SlideJob]) -> list[SlideJob]:
-    """Return jobs with the slides of a case one after the other, cases by their first slide."""
-    cases = [job.case.case_id if job.case is not None else f"/{number}" for number, job in enumerate(jobs)]
-    order: dict[str, int] = {}
-    for number, case_id in enumerate(cases):
-        order.setdefault(case_id, number)
-    if len(order) == len(jobs):
-        return list(jobs)
-    return [jobs[number] for number in sorted(range(len(jobs)), key=lambda number: order[cases[number]])]
+def by_case(slides: Sequence[T], cases: Sequence[str]) -> list[T]:
+    """Return slides with those of a case one after the other, cases by their first slide.
+
+    `cases` names the case of each slide; empty: the slide is alone.
+    """
+    first: dict[str, int] = {}
+    places = [first.setdefault(case, number) if case else number for number, case in enumerate(cases)]
+    return [slides[number] for number in sorted(range(len(slides)), key=places.__getitem__)]

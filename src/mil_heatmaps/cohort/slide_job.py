@@ -30,8 +30,8 @@ class SlideJob:
     """Features on which the user's scores are measured; None unless that is asked for."""
     unused_tissue: str = ""
     """Which files of the slide in tissue_dir cannot be used, and why, if it has no outlines there."""
-    case: Case | None = None
-    """The case of the slide; None where cases do not matter."""
+    case: Case | None = field(default=None, repr=False, compare=False)
+    """The case of the slide, whose `slides` has the job; None where cases do not matter."""
 
     slide_vector: Path | None = None
     """Stored vector of the slide, which is compared with the one that a slide encoder makes."""
@@ -44,11 +44,9 @@ class SlideJob:
     def slide_id(self) -> str:
         return self.row.slide_id
 
-    def in_case(self, case: Case) -> SlideJob:
-        """Return the job with its case; `dataclasses.replace` would take ten times as long for every slide."""
-        made = object.__new__(SlideJob)
-        made.__dict__.update(self.__dict__, case=case)
-        return made
+    def put_in_case(self, case: Case) -> None:
+        """Set the case of a job, while the cohort is made: copies take time in long lists."""
+        vars(self)["case"] = case
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Case:
 
     Attributes
     ----------
-    slides : in the order of the list; their own `case` is None
+    slides : in the order of the list
     lacking : slides of the list that the bag lacks, each with the reason
     """
 

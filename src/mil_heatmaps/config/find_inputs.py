@@ -29,29 +29,15 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
 
     def folders(key: str) -> FolderMap:
         value = getattr(cfg.data_arguments, key)
-        if value is None:
-            return {}
-        named = value if isinstance(value, dict) else {"": value}
         found: FolderMap = {}
-        for name, entry in named.items():
-            paths = []
-            for folder in [entry] if isinstance(entry, str) else entry:
-                inner = (name,) if name else ()
-                try:
-                    paths.append(resolve_input_path(folder, config_dir, "folder"))
-                except ConfigError as error:
-                    problems.append(Problem(("data_arguments", key, *inner), f"names {error}"))
-            found[name] = tuple(paths)
+        for name, entry in (value if isinstance(value, dict) else {} if value is None else {"": value}).items():
+            path = ("data_arguments", key, *((name,) if name else ()))
+            paths = [named(folder, path, "folder") for folder in ([entry] if isinstance(entry, str) else entry)]
+            found[name] = tuple(place for place in paths if place is not None)
         return found
 
-    def concepts() -> Path | None:
-        given = cfg.data_arguments.concepts
-        try:
-            return None if given is None or given.file is None else resolve_input_path(given.file, config_dir, "file")
-        except ConfigError as error:
-            problems.append(Problem(("data_arguments", "concepts"), f"names {error}"))
-            return None
-
+    concepts = cfg.data_arguments.concepts
+    concept_file = None if concepts is None else concepts.file
     head_file = cfg.model_arguments.head_file
     head = None if head_file is None else named(head_file, ("model_arguments", "head"), "file")
     head_names, said = head_facts(cfg, head)
@@ -73,7 +59,7 @@ def find_inputs(cfg: Config, config_dir: Path | None) -> tuple[InputPaths, list[
             "explanation_arguments", "baseline", "file"
         ),
         cases=one("data_arguments", "cases", "file"),
-        concepts=concepts(),
+        concepts=None if concept_file is None else named(concept_file, ("data_arguments", "concepts"), "file"),
         head=head,
         head_names=head_names,
         slide_vectors=one("data_arguments", "slide_vectors_dir", "folder"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mil_heatmaps.choices import KNOWN_ENCODER
+from mil_heatmaps.choices import KNOWN_ENCODER, SUM
 from mil_heatmaps.config.labels import class_names_by_number
 from mil_heatmaps.config.schema import Config
 from mil_heatmaps.config.validation_errors import Problem
@@ -63,8 +63,8 @@ def _several(cfg: Config) -> list[Problem]:
     if twice := sorted(set(cfg.bags) & set(data.extra or ())):
         problems.append(Problem(("data_arguments", "extra"), f"names {twice[0]!r}, which is a bag of h5_dir too"))
     for name in cfg.bags:
-        if name == "sum" or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
-            text = f"names a bag {name!r}: letters, digits, _ . and - make the names of its files, and sum is taken"
+        if name == SUM or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
+            text = f"names a bag {name!r}: letters, digits, _ . and - make the names of its files, and {SUM} is taken"
             problems.append(Problem(("data_arguments", "h5_dir"), text))
     if cfg.bags and cfg.heatmap_arguments.calc_heatmap:
         text = "makes a finer grid of one bag, and the model takes several; set it to false"

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.errors import HeatmapError, MissingDependencyError, ModelError
+from mil_heatmaps.errors import HeatmapError, ModelError
 from mil_heatmaps.scores.concepts import Concepts, mean_direction
-from mil_heatmaps.weights.import_own import ANYTHING, import_object
-from mil_heatmaps.words import kind_and_text, reason_of
+from mil_heatmaps.weights.import_own import ANYTHING, make_own
+from mil_heatmaps.words import kind_and_text, lacking, reason_of
 
 _PLIP, _CONCH = "vinid/plip", "MahmoodLab/conch"
 
@@ -95,13 +95,7 @@ def load_text_encoder(model: str) -> TextEncoder:
         return known[model.lower()]()
     if ":" not in model:
         raise ModelError(f"unknown text encoder {model!r}; choose plip, conch, or your own as module:factory")
-    factory = import_object(model, "data_arguments.concepts.model")
-    try:
-        made = factory()
-    except HeatmapError:
-        raise
-    except ANYTHING as error:  # the user's own code
-        raise ModelError(f"{model}() failed with {kind_and_text(error)}") from error
+    made = make_own(model, key="data_arguments.concepts.model")
     encode = getattr(made, "encode", made)
     if not callable(encode):
         raise ModelError(f"{model}() gives {type(made).__name__}, which has no method encode(texts)")
@@ -127,7 +121,7 @@ def _plip() -> TextEncoder:
     try:
         transformers = import_module("transformers")
     except ImportError as error:
-        raise MissingDependencyError("prompts of plip need transformers: pip install transformers") from error
+        raise lacking("prompts of plip", "transformers", "pip install transformers", error) from error
     try:
         model = transformers.CLIPModel.from_pretrained(_PLIP, local_files_only=True).eval()
         tokenizer = transformers.CLIPTokenizerFast.from_pretrained(_PLIP, local_files_only=True)
@@ -152,7 +146,7 @@ def _conch() -> TextEncoder:
         clip = import_module("conch.open_clip_custom")
     except ImportError as error:
         install = "pip install git+https://github.com/mahmoodlab/CONCH.git"
-        raise MissingDependencyError(f"prompts of conch need its package: {install}") from error
+        raise lacking("prompts of conch", "conch", install, error) from error
     try:
         from huggingface_hub import hf_hub_download
 

@@ -27,11 +27,6 @@ def csv_rows(slide_id: str, document: Mapping[str, Any]) -> list[dict[str, Any]]
     return [_row(slide_id, name, entry, document) for name, entry in document["maps"].items()]
 
 
-def failed_row(slide_id: str, error: str) -> dict[str, Any]:
-    """Return the row of a slide whose measurement failed."""
-    return dict.fromkeys(COLUMNS) | {"slide_id": slide_id, "status": "failed", "error": error}
-
-
 def _row(slide_id: str, name: str, entry: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
     top, full = entry.get("top5", {}), document["full"]
     evidence = (entry.get("evidence") or {}).get("p90_of_full") or {}

@@ -86,7 +86,7 @@ class _Linear(TorchFunctionMode):
 
     def __init__(self, moving: Tensor, direction: Tensor, alpha: float, baseline: Tensor | None) -> None:
         super().__init__()
-        self._moving, self._direction, self._alpha = moving, direction, alpha
+        self._moving, self._alpha = moving, alpha
         self._start = torch.zeros_like(direction[0]) if baseline is None else baseline
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

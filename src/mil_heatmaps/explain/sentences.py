@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
-from mil_heatmaps.words import alike, number_words, time_words
+from mil_heatmaps.words import alike, fine_share, number_words, time_words
 
 _OPENING = {
     "better than random": "",
@@ -93,7 +93,7 @@ def check_sentences(score: str, checks: Mapping[str, Any], target: int = 0) -> l
     """Return the sentences that must stand beside one column of an explanation's map."""
     said = []
     if score == "integrated_gradients" and checks and not checks["complete"][target]:
-        said.append(f"The map adds up to within {100 * checks['residual'][target]:.2g} % only.")
+        said.append(f"The map adds up to within {fine_share(checks['residual'][target])} only.")
     r2 = checks["r2"][target] if score == "mask_regression" and checks else None
     if r2 is not None and r2 < 0.5:
         share = max(0.0, r2)

@@ -35,6 +35,7 @@ from mil_heatmaps.export.tables import percentile_columns, score_columns
 from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.score_file import ScoreFile
+from mil_heatmaps.slides.points_in_contour import signed_area
 from mil_heatmaps.slides.tissue import TissueMask
 
 _SCHEMA = """
@@ -100,7 +101,8 @@ def write_annotation_store(
 def _of_outline(outline: Outline) -> Row:
     points = np.asarray(outline.rings_l0[0], np.float64)
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
-    area = abs(_area(points)) - sum(abs(_area(np.asarray(hole, np.float64))) for hole in outline.rings_l0[1:])
+    outer, *holes = (abs(signed_area(np.asarray(ring, np.float64))) for ring in outline.rings_l0)
+    area = outer - sum(holes)
     name = {"name": outline.name} if outline.name else {}
     properties = {"type": outline.kind, **name, "color": outline.colour, **(outline.measurements or {})}
     return outline.rings_l0, properties, (x0, y0, x1, y1), area
@@ -119,12 +121,6 @@ def _patches(scores: ScoreFile, drawn: DrawnMap) -> Iterator[Row]:
             ring = [[x, y], [x1, y], [x1, y1], [x, y1], [x, y]]
             told = {name: column[nth] for name, column in columns.items() if np.isfinite(column[nth])}
             yield [ring], {"type": "patch", **told}, (x, y, x1, y1), float(width * height)
-
-
-def _area(points: npt.NDArray[np.float64]) -> float:
-    """Return the signed area of a closed ring."""
-    x, y = points.T
-    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
 
 
 def _centre(ring: Ring) -> tuple[float, float]:

@@ -84,12 +84,12 @@ class _ZipSink:
 
 
 def _write_folder(target: Path, descriptor: str, tiles: Iterator[tuple[str, bytes]]) -> None:
-    with atomic_folder(target.with_name(f"{target.stem}_files")) as partial:
+    with atomic_folder(target.with_name(f"{target.stem}_files")) as folder:
         for name, data in tiles:
-            place = partial / name
+            place = folder / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
-        target.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)  # it would tell of other tiles if the run ended here
     write_text(target, descriptor)
 
 

@@ -217,20 +217,16 @@ def _finest(slide_path: Path) -> Dataset | None:
     """Return the header of the largest level of a DICOM slide; None for other formats."""
     import pydicom
 
-    from mil_heatmaps.slides.dicom_series import read_header
+    from mil_heatmaps.slides.dicom_series import read_header, series_of
 
-    files = sorted(path for path in slide_path.iterdir() if path.is_file()) if slide_path.is_dir() else [slide_path]
-    first = next((header for path in files if (header := read_header(path)) is not None), None)
-    if first is None:
+    whole = slide_path.is_dir()
+    own, folder = (None, slide_path) if whole else (read_header(slide_path), slide_path.parent)
+    if own is None and not whole:
         return None
-    if not slide_path.is_dir():
-        files = sorted(path for path in slide_path.parent.iterdir() if path.is_file())
-    levels = [
-        (header.columns * header.rows, path)
-        for path in files
-        if (header := read_header(path)) is not None and header.is_level and header.series_uid == first.series_uid
-    ]
-    return pydicom.dcmread(max(levels)[1], stop_before_pixels=True) if levels else None
+    series = series_of(path for path in folder.iterdir() if path.is_file())
+    finest = next((paths[0] for uid, paths in series.items() if own is None or uid == own.series_uid), None)
+    header = None if finest is None else read_header(finest)
+    return pydicom.dcmread(finest, stop_before_pixels=True) if header is not None and header.is_level else None
 
 
 def _short(text: str, most: int) -> str:

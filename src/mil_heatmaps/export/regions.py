@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.slides.edge_cells import EdgeCells, Ints
 from mil_heatmaps.slides.patch_grid import PatchGrid
+from mil_heatmaps.slides.points_in_contour import signed_area
 
 MOST_CELLS = 1 << 24
 """Most cells of the plane; if scattered patches need more, their edges are rounded."""
@@ -97,9 +98,7 @@ def _rings(labels: npt.NDArray[np.int32], edges_x: Ints, edges_y: Ints) -> dict[
         corners = starts[np.asarray(ring)]
         points = np.stack((edges_x[corners % width], edges_y[corners // width]), axis=1)
         closed = np.concatenate((points, points[:1]))
-        x, y = closed[:, 0], closed[:, 1]
-        area = int((x[:-1] * y[1:] - x[1:] * y[:-1]).sum()) // 2
-        rings.setdefault(int(owners[first]), []).append((area, closed))
+        rings.setdefault(int(owners[first]), []).append((int(signed_area(closed)), closed))
     return rings
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mil_heatmaps.film.camera import Window
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing
 from mil_heatmaps.visualization.figure_ground import Colour, draw_panels, shown_colours
 from mil_heatmaps.visualization.figure_parts import bar_ticks, length_words, scale_bar_um, wrapped
+from mil_heatmaps.visualization.fonts import figure_font
 from mil_heatmaps.words import printable, tick_words
 
 INK = (27, 31, 36)
@@ -99,20 +99,12 @@ def _lay(frame: UInt8Array, panel: UInt8Array, x: int, y: int, opacity: float = 
         part[:] = cv2.addWeighted(panel, opacity, np.ascontiguousarray(part), 1 - opacity, 0)
 
 
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the font of the figures, which comes with Matplotlib."""
-    import matplotlib
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
-
-
 def _cut(text: str, width: int, size: int) -> str:
     """Return the text, shortened to fit a frame."""
     text, most = printable(text), width - 4 * size
-    if _font(size).getlength(text) <= most:
+    if figure_font(size).getlength(text) <= most:
         return text
-    while text and _font(size).getlength(text + "…") > most:
+    while text and figure_font(size).getlength(text + "…") > most:
         text = text[:-1]
     return text + "…"
 
@@ -120,7 +112,7 @@ def _cut(text: str, width: int, size: int) -> str:
 @lru_cache(maxsize=64)
 def _letters(text: str, size: int, ink: tuple[int, int, int]) -> UInt8Array:
     """Return a line of text on white, with a margin; the array is read-only."""
-    font, gap = _font(size), size // 2
+    font, gap = figure_font(size), size // 2
     image = Image.new("RGB", (round(font.getlength(text)) + 2 * gap, round(1.35 * size) + gap), "white")
     ImageDraw.Draw(image).text((gap, gap // 2), text, font=font, fill=ink)
     return np.asarray(image)

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from threading import Lock, local
 from typing import Self
 
 import cv2
@@ -32,7 +31,7 @@ Key = tuple[int, int, int]
 
 
 class WindowPictures:
-    """Pictures of windows of one drawing; several threads may use it at once.
+    """Pictures of windows of one drawing, for one thread at a time.
 
     Parameters
     ----------
@@ -55,8 +54,7 @@ class WindowPictures:
         self._right_bottom = grid.coords_l0 + np.asarray(grid.size_l0)
         self._tiles: OrderedDict[Key, Future[UInt8Array]] = OrderedDict()
         self._most = KEPT_TILES
-        self._lock = Lock()
-        self._buffers = local()
+        self._held = np.empty(0, np.uint8)
         self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="tiles")
 
     def __enter__(self) -> Self:
@@ -101,22 +99,20 @@ class WindowPictures:
         return out
 
     def _buffer(self, size: int) -> UInt8Array:
-        """Return this thread's buffer, reused for every frame, because the system releases freed memory late."""
-        held: UInt8Array | None = getattr(self._buffers, "bytes", None)
-        if held is None or len(held) < size:
-            held = self._buffers.bytes = np.empty(size, np.uint8)
-        return held[:size]
+        """Return a buffer, reused for every frame, because the system releases freed memory late."""
+        if len(self._held) < size:
+            self._held = np.empty(size, np.uint8)
+        return self._held[:size]
 
     def _tile(self, key: Key) -> Future[UInt8Array]:
         """Return a painted tile, finished or in progress; the least recently used tiles are dropped."""
-        with self._lock:
-            tile = self._tiles.get(key)
-            if tile is None:
-                tile = self._tiles[key] = self._pool.submit(self._painted, key)
-            self._tiles.move_to_end(key)
-            while len(self._tiles) > self._most:
-                self._tiles.popitem(last=False)
-            return tile
+        tile = self._tiles.get(key)
+        if tile is None:
+            tile = self._tiles[key] = self._pool.submit(self._painted, key)
+        self._tiles.move_to_end(key)
+        while len(self._tiles) > self._most:
+            self._tiles.popitem(last=False)
+        return tile
 
     def _painted(self, key: Key) -> UInt8Array:
         pixels = self._pixels(key)

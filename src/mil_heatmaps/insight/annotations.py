@@ -23,6 +23,7 @@ from mil_heatmaps.insight.label_masks import LabelMask, read_label_mask
 from mil_heatmaps.insight.packages import needed
 from mil_heatmaps.insight.tangles import MOST_OF_ALL, MOST_OF_ONE, refuse_tangle
 from mil_heatmaps.slides.frames import place_shapes
+from mil_heatmaps.slides.points_in_contour import signed_area
 from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.words import counted, first_of, said_by
 
@@ -187,7 +188,8 @@ def _mended(shapely: Any, shape: Any, where: str) -> Any:
     """Return a valid shape of the same area; TissueError where a correction would change the drawn shape."""
     # The corrected shape has the even-odd area; the trapezoid formula subtracts one lobe of a figure of eight from the
     # other. Small crossings hardly matter; where the two areas differ, nobody can tell which shape was meant.
-    drawn = abs(_signed_area(shape.exterior)) - sum(abs(_signed_area(hole)) for hole in shape.interiors)
+    outer, *holes = (abs(signed_area(np.asarray(ring.coords)[:, :2])) for ring in (shape.exterior, *shape.interiors))
+    drawn = outer - sum(holes)
     rings = [np.asarray(ring.coords)[:-1] for ring in (shape.exterior, *shape.interiors)]
     refuse_tangle(shapely, rings, MOST_OF_ONE, f"{where} crosses itself")
     outer, *holes = (shapely.make_valid(shapely.Polygon(ring)) for ring in (shape.exterior, *shape.interiors))
@@ -199,11 +201,6 @@ def _mended(shapely: Any, shape: Any, where: str) -> Any:
             f"{mended.area:.0f} px²: draw it again"
         )
     return mended
-
-
-def _signed_area(ring: Any) -> float:
-    x, y = np.asarray(ring.coords)[:, :2].T
-    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
 
 
 def _place(found: Annotations, space: SlideSpace) -> None:

@@ -22,6 +22,7 @@ from mil_heatmaps.scores.mass import TOP, mass_shares, top_patches
 from mil_heatmaps.scores.patch_scores import ScoreKind
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
+from mil_heatmaps.words import share_in_words
 
 TISSUE = 1
 _GRAND_QC = {2: "fold", 3: "dark", 4: "pen", 5: "edge", 6: "blur"}
@@ -145,13 +146,10 @@ def qc_notices(found: Mapping[str, OnArtefact]) -> list[Notice]:
         of_top = on.top - on.tissue >= on.attention - on.tissue
         share, what = (on.top, f"the top {TOP:.0%}") if of_top else (on.attention, "the attention")
         if share - on.tissue > _NOTED:
-            text = f"{_percent(share)} of {what} lies on {WORDS[name]}, which are {_percent(on.tissue)} of the tissue"
+            of_tissue = f"which are {share_in_words(on.tissue)} of the tissue"
+            text = f"{share_in_words(share)} of {what} lies on {WORDS[name]}, {of_tissue}"
             notices.append(Notice("artefacts", text.replace("blur, which are", "blur, which is")))
     return notices
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", " %") if share == 0 or share >= 0.01 else "less than 1 %"
 
 
 def mostly(shares: Mapping[str, npt.NDArray[np.float64]], names: Any) -> npt.NDArray[np.bool_]:

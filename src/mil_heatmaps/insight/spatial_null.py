@@ -21,6 +21,8 @@ _LEAST = 0.5
 """Share of the patches that must get a score after a shift; otherwise another shift is drawn."""
 
 _COLUMNS = 512
+_AT_ONCE_BYTES = 32 << 20
+"""Size of an array of columns or of shifted maps; there are about eight of them at a time."""
 _ROUNDING = 1e-12
 
 
@@ -60,49 +62,63 @@ def correlations(
         return Correlations(count, observed, p, difference, 0)
     own = values[kept]
     ranks = np.asarray(rankdata(own), np.float64)
-    moved = _moved(ranks - ranks.mean(), grid.take(kept), shifts, seed)
+    torus = _Torus.of(ranks - ranks.mean(), grid.take(kept))
+    steps = torus.steps(shifts, seed)
+    at_once = max(1, _AT_ONCE_BYTES // (8 * count))
     order, tenth = np.argsort(own, kind="stable"), max(1, count // 10)
-    # Thousands of genes are processed in blocks: the products of all shifts with a block are matrix products.
-    for start in range(0, width, _COLUMNS):
-        block = slice(start, start + _COLUMNS)
+    # Thousands of genes are processed in blocks: the products of many shifts with a block are matrix products.
+    for start in range(0, width, min(_COLUMNS, at_once)):
+        block = slice(start, start + min(_COLUMNS, at_once))
         numbers = np.nan_to_num(columns[kept, block])
         others = np.asarray(rankdata(numbers, axis=0), np.float64)
         others -= others.mean(axis=0)
         observed[block] = _pearson((ranks - ranks.mean())[None], others)[0]
-        if len(moved):
-            found = np.abs(np.nan_to_num(_pearson(moved, others)))
-            p[block] = (1 + (found >= np.abs(observed[block]) - 1e-9).sum(axis=0)) / (1 + len(moved))
+        if steps:
+            reached = np.zeros(others.shape[1], np.int64)
+            for first in range(0, len(steps), at_once):
+                moved = np.stack([torus.moved(*step) for step in steps[first : first + at_once]])
+                found = np.abs(np.nan_to_num(_pearson(moved, others)))
+                reached += (found >= np.abs(observed[block]) - 1e-9).sum(axis=0)
+            p[block] = (1 + reached) / (1 + len(steps))
         difference[block] = numbers[order[-tenth:]].mean(axis=0) - numbers[order[:tenth]].mean(axis=0)
-    return Correlations(count, observed, np.where(np.isnan(observed), np.nan, p), difference, len(moved))
+    return Correlations(count, observed, np.where(np.isnan(observed), np.nan, p), difference, len(steps))
 
 
-def _moved(ranks: Floats, grid: PatchGrid, shifts: int, seed: int) -> Floats:
-    """Return the rank that each patch gets after each shift, (shifts, N); NaN where a patch gets none.
+@dataclass(frozen=True)
+class _Torus:
+    """The ranks of the patches on their grid, NaN where it has no patch; `cells` are column and row of each patch."""
 
-    A shift after which few patches get a score is drawn again, so the result may have fewer than `shifts`.
-    """
-    cells, shape = _cells(grid)
-    field = np.full(shape, np.nan)
-    field[cells[:, 1], cells[:, 0]] = ranks
-    rng, found = np.random.default_rng(seed), list[Floats]()
-    for _ in range(20 * shifts):
-        dy, dx = int(rng.integers(0, shape[0])), int(rng.integers(0, shape[1]))
-        if (dy, dx) == (0, 0):
-            continue
-        moved = field[(cells[:, 1] + dy) % shape[0], (cells[:, 0] + dx) % shape[1]]
-        if np.isfinite(moved).mean() >= _LEAST:
-            found.append(moved)
-        if len(found) == shifts:
-            break
-    return np.array(found).reshape(len(found), len(ranks))
+    field: Floats
+    cells: npt.NDArray[np.int64]
 
+    @classmethod
+    def of(cls, ranks: Floats, grid: PatchGrid) -> _Torus:
+        low = grid.coords_l0.min(axis=0)
+        cells = np.rint((grid.coords_l0 - low) / np.asarray(grid.step_l0)).astype(np.int64)
+        last = cells.max(axis=0)
+        field = np.full((int(last[1]) + 1, int(last[0]) + 1), np.nan)
+        field[cells[:, 1], cells[:, 0]] = ranks
+        return cls(field, cells)
 
-def _cells(grid: PatchGrid) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
-    """Return column and row of each patch on its grid, and the grid's (rows, columns)."""
-    low = grid.coords_l0.min(axis=0)
-    cells = np.rint((grid.coords_l0 - low) / np.asarray(grid.step_l0)).astype(np.int64)
-    last = cells.max(axis=0)
-    return cells, (int(last[1]) + 1, int(last[0]) + 1)
+    def moved(self, dy: int, dx: int) -> Floats:
+        """Return the rank that each patch gets after a shift, (N,); NaN where a patch gets none."""
+        rows, columns = self.field.shape
+        ranks: Floats = self.field[(self.cells[:, 1] + dy) % rows, (self.cells[:, 0] + dx) % columns]
+        return ranks
+
+    def steps(self, shifts: int, seed: int) -> list[tuple[int, int]]:
+        """Return the shifts in rows and columns.
+
+        A shift after which few patches get a score is drawn again, so there may be fewer than `shifts`.
+        """
+        rng, found = np.random.default_rng(seed), list[tuple[int, int]]()
+        for _ in range(20 * shifts):
+            dy, dx = int(rng.integers(0, self.field.shape[0])), int(rng.integers(0, self.field.shape[1]))
+            if (dy, dx) != (0, 0) and np.isfinite(self.moved(dy, dx)).mean() >= _LEAST:
+                found.append((dy, dx))
+            if len(found) == shifts:
+                break
+        return found
 
 
 def _pearson(a: Floats, b: Floats) -> Floats:

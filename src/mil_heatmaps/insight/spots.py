@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mil_heatmaps.errors import HeatmapError, ScoreError
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.json_files import read_json
-from mil_heatmaps.files.parquet import is_parquet, read_parquet
+from mil_heatmaps.files.parquet import MOST_NUMBERS, is_parquet, read_parquet
 from mil_heatmaps.files.stand_ins import refuse_no_file
 from mil_heatmaps.files.stem_index import StemIndex
 from mil_heatmaps.notices import Notice
@@ -33,10 +33,6 @@ _X, _Y = ("x", "x_l0", "centroid_x", "pxl_col_in_fullres", "x_um", "centroid x Â
     "y", "y_l0", "centroid_y", "pxl_row_in_fullres", "y_um", "centroid y Âµm")  # fmt: skip
 _TYPES = ("cell_type", "celltype", "class", "type", "classification", "label")
 _NO_NUMBERS = ("in_tissue", "array_row", "array_col", "index", "id", "cell_id", "spot_id", "barcode", "unnamed: 0")
-
-
-_MOST_NUMBERS = 1 << 28
-"""Maximum of points times columns of a table: 1 GiB as float32."""
 
 _MOST_TYPES = 1_000
 """Maximum number of cell types (each gets a column); a column with more values holds names or numbers."""
@@ -126,8 +122,8 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _check_count(rows: int, columns: int, path: Path) -> None:
-    if rows * columns > _MOST_NUMBERS:
-        most = f"up to {_MOST_NUMBERS:,} numbers are read"
+    if rows * columns > MOST_NUMBERS:
+        most = f"up to {MOST_NUMBERS:,} numbers are read"
         raise ScoreError(f"{path} has {rows:,} points and {columns:,} columns; {most}")
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from mil_heatmaps.insight.runs import ScoredSlide, StudyRun
 from mil_heatmaps.scores.normalize import NormalizedScores, default_method, normalize
-from mil_heatmaps.scores.patch_scores import MIDDLES, kind_of_column
+from mil_heatmaps.scores.patch_scores import MIDDLES, SHARE_KINDS, kind_of_column
 from mil_heatmaps.scores.quick_read import QuickScores
-from mil_heatmaps.scores.scale import CohortScale
+from mil_heatmaps.scores.scale import CohortScale, summarize_scores
 from mil_heatmaps.scores.select import Column, select_columns
 from mil_heatmaps.slides.colour_profile import srgb_converter
 from mil_heatmaps.slides.sources import large_pictures_allowed
@@ -110,7 +110,4 @@ def _tinted(
 
 def one_scale(columns: Sequence[tuple[str, npt.NDArray[Any]]]) -> CohortScale:
     """Return one scale over the scores of many slides, given as (kind, values)."""
-    from mil_heatmaps.scores.scale import summarize_scores
-
-    shares = ("attention_softmax", "attention_mean")
-    return CohortScale(tuple(summarize_scores(values, are_shares=kind in shares) for kind, values in columns))
+    return CohortScale(tuple(summarize_scores(values, are_shares=kind in SHARE_KINDS) for kind, values in columns))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from torch import Tensor
 
@@ -88,9 +88,6 @@ class Layout:
 
     roles: tuple["Role | Chain | OneOf", ...]
     beside: tuple[str, ...] = ()
-
-
-Roles: TypeAlias = "tuple[Role | Chain | OneOf, ...]"
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,12 @@ def encoder_width(encoder: str) -> int:
     return ENCODER_WIDTHS[name]
 
 
+def encoders_of_width(width: int) -> list[str]:
+    """Return the known encoders whose features have this width, then their other names."""
+    names = [name for name, known in ENCODER_WIDTHS.items() if known == width]
+    return names + [alias for alias, name in ENCODER_ALIASES.items() if name in names]
+
+
 @dataclass(frozen=True)
 class ModelName:
     """A name taken apart: ``{type}.{config}.{encoder}.{task}``.

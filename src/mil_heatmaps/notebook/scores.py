@@ -18,7 +18,7 @@ from mil_heatmaps.export.tables import percentile_columns, score_columns
 from mil_heatmaps.scores.external_scores import read_external_scores
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import counted, grouped, number_words
+from mil_heatmaps.words import counted, first_of, grouped, number_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ class SlideScores:
     @property
     def _said(self) -> list[str]:
         width, height = self.file.grid.size_l0
-        names = ", ".join(self.names[:4]) + (f" and {len(self.names) - 4} more" if len(self.names) > 4 else "")
+        names = first_of(self.names, 4)
         parts = [f"{counted(len(self), 'patch', 'patches')} of {width} x {height} px", self._named(names)]
         finite = self.values[np.isfinite(self.values)]
         if len(finite):

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.scores.case_share import percent
 from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.case_scale import wants_case_scale
 from mil_heatmaps.stages.figure import figure_text, shown_label
 from mil_heatmaps.stages.score_columns import planned_maps
+from mil_heatmaps.words import share_in_words
 
 if TYPE_CHECKING:
     from mil_heatmaps.cohort.slide_job import Case
@@ -26,7 +26,7 @@ def draw_sheet(case: Case, settings: RunSettings) -> None:
     from mil_heatmaps.visualization.sheet import write_sheet
 
     works = [
-        SlideWork(replace(job, case=case), settings, SlideRecord.load(job.paths.record, job.slide_id))
+        SlideWork(job, settings, SlideRecord.load(job.paths.record, job.slide_id))
         for job in case.slides[:MOST]
     ]
     try:
@@ -60,5 +60,5 @@ def _map(work: SlideWork) -> SheetMap:
     share = work.score_file.case
     words = work.job.slide_id
     if share is not None and share.own.share is not None:
-        words += f", {percent(share.own.share)} of the attention"
+        words += f", {share_in_words(share.own.share)} of the attention"
     return SheetMap(drawing, words)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from mil_heatmaps.choices import SUM
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_json
 from mil_heatmaps.records.layout import safe_name
@@ -31,7 +32,7 @@ def export_cohort(summary: RunSummary, config: Config) -> None:
     Each holds the slides that have their own export and whose last run did not fail, in the order of the list.
     """
     exports, folder = config.export_arguments, summary.cohort.layout.production_root
-    bags = (*config.bags[1:], "sum") if len(config.bags) > 1 else ()
+    bags = (*config.bags[1:], SUM) if len(config.bags) > 1 else ()
     files: list[tuple[Path, Callable[[Path], bool]]] = []
     if exports.geojson is not None:
         from mil_heatmaps.export.qupath import NAME

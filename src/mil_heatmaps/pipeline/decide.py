@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import HeatmapError
@@ -63,9 +64,11 @@ def survey(
 
     With `brief`, a slide that is up to date comes without plans, and its record without inputs and outputs.
     """
+    planned: dict[str, dict[str, Any]] = {}
     for job in jobs:
         record = SlideRecord.load(job.paths.record, job.slide_id)
         work = SlideWork(job, settings, record)
+        work.planned = planned
         try:
             found = Surveyed(job, record, tuple(plan_stages(work, stages, force)), read_files=work.files.read)
         except Exception as error:  # an error of one slide concerns that slide only

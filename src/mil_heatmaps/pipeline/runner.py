@@ -102,7 +102,8 @@ class Runner:
         if self._bag_is_case:
             if self._named and (split := split_case(jobs, [job.slide_id for job in jobs])):
                 raise ConfigError(split)
-            return by_case(jobs if self.options.limit is None else whole_cases(jobs, self.options.limit))
+            jobs = jobs if self.options.limit is None else whole_cases(jobs, self.options.limit)
+            return by_case(jobs, [job.row.case_id for job in jobs])
         return jobs[: self.options.limit]
 
     def problems(self) -> dict[str, str]:

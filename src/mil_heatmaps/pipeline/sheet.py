@@ -122,8 +122,8 @@ def _columns(work: SlideWork, scores: Sequence[str]) -> list[tuple[str, DrawnCol
 
 def _rule(heatmap: HeatmapArguments, columns: Sequence[DrawnColumn]) -> ColourRule:
     """Return one rule for all: the run's own, on the scale of all maps; ranks where the kinds differ."""
+    from mil_heatmaps.scores.patch_scores import SHARE_KINDS
     from mil_heatmaps.scores.scale import CohortScale, summarize_scores
-    from mil_heatmaps.stages.cohort_scale import SHARES
     from mil_heatmaps.visualization.colour_rule import ColourRule
 
     kinds = {column.kind for column in columns}
@@ -132,7 +132,7 @@ def _rule(heatmap: HeatmapArguments, columns: Sequence[DrawnColumn]) -> ColourRu
     rule = heatmap.colours(columns[0].kind, fine=False)
     if rule.normalize in _RANKS:
         return replace(rule, normalize="percentile")
-    shares = columns[0].kind in SHARES
+    shares = columns[0].kind in SHARE_KINDS
     pooled: CohortScale = CohortScale(
         [summarize_scores(column.scores, are_shares=shares) for column in columns], "all maps shown"
     )

@@ -90,7 +90,7 @@ class SlideLayout:
         return self._raw(BLOCKMAP)
 
     def blockmap_of(self, bag: str) -> Path:
-        """Scores of a bag other than the first, or ``sum`` of all bags."""
+        """Scores of a bag other than the first, or of their `choices.SUM`."""
         return self._raw(f"{BLOCKMAP.removesuffix('.h5')}_{safe_name(bag)}.h5")
 
     def faithfulness_of(self, bag: str) -> Path:

@@ -57,11 +57,11 @@ class ProcessRow:
     mpp: float | None = None
     case_id: str = ""
 
-    def in_case(self, case_id: str, *said: Notice) -> "ProcessRow":
-        """Return the row with its case and further notices; `dataclasses.replace` is slow for long lists."""
-        made = object.__new__(ProcessRow)
-        made.__dict__.update(self.__dict__, case_id=case_id, notes=(*self.notes, *said))
-        return made
+    def put_in_case(self, case_id: str, *said: Notice) -> None:
+        """Set the case of a row, and add notices, while the list is made: copies take time in long lists."""
+        vars(self)["case_id"] = case_id
+        if said:
+            vars(self)["notes"] = (*self.notes, *said)
 
     @property
     def segmentation(self) -> SegmentationArguments:

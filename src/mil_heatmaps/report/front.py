@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mil_heatmaps.config.config import effective_yaml
 from mil_heatmaps.report.slides import ReportedSlide
 from mil_heatmaps.version import __version__
-from mil_heatmaps.words import counted, printable
+from mil_heatmaps.words import counted, first_of, printable
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -48,7 +48,7 @@ class Front:
     def add(self, slide: ReportedSlide, part: Mapping[str, Any] | None) -> None:
         """Add a slide."""
         self.slides += 1
-        self.statuses[slide.outcome.status] += 1
+        self.statuses[slide.status] += 1
         if slide.outcome.faithfulness:
             self.verdicts[slide.outcome.faithfulness[0]] += 1
         if slide.failure:
@@ -82,8 +82,7 @@ class Front:
     @property
     def status_words(self) -> str:
         """The number of slides, and their outcomes."""
-        words = {"tbp": "not begun", "running": "begun"}
-        parts = [f"{number} {words.get(status, status)}" for status, number in self.statuses.most_common()]
+        parts = [f"{number} {status}" for status, number in self.statuses.most_common()]
         return f"{counted(self.slides, 'slide')}: {', '.join(parts)}"
 
     @property
@@ -94,9 +93,6 @@ class Front:
     def told_notices(self) -> list[tuple[str, str]]:
         """Return each notice once with the slides it concerns, those with the most slides first."""
         found = sorted(self.notices.items(), key=lambda item: -len(item[1]))
-        return [(words, _names(slides)) for words, slides in found]
+        return [(words, printable(first_of(slides, SHOWN_SLIDES))) for words, slides in found]
 
 
-def _names(slides: list[str]) -> str:
-    more = f" and {len(slides) - SHOWN_SLIDES} more" if len(slides) > SHOWN_SLIDES else ""
-    return ", ".join(map(printable, slides[:SHOWN_SLIDES])) + more

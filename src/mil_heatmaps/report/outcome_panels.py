@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.records.outcome_tables import measure_columns
+from mil_heatmaps.records.outcome_tables import in_order
 from mil_heatmaps.records.rows import UNSPECIFIED
 from mil_heatmaps.report.pages import plot
 from mil_heatmaps.report.slides import ReportedSlide
@@ -56,8 +56,8 @@ class Predictions:
         self.columns["label"] |= bool(slide.label)
         self.columns["chance"] |= bool(outcome.probabilities)
         self.columns["verdict"] |= bool(outcome.faithfulness)
-        if outcome.measures:
-            self.measures = measure_columns([outcome]) if not self.measures else self.measures
+        if new := {name for name, _ in outcome.measures}.difference(self.measures):
+            self.measures = in_order((*self.measures, *new))
         names = self.config.output_names or sorted(outcome.classes)
         if outcome.probabilities and outcome.status == "processed" and outcome.classes[0] in names:
             label = "" if slide.own_label == UNSPECIFIED else slide.own_label

@@ -43,7 +43,7 @@ def row_of(
         "slide_id": printable(slide.slide_id),
         "href": href,
         "label": printable(slide.label),
-        "status": {"tbp": "not begun", "running": "begun"}.get(outcome.status, outcome.status),
+        "status": slide.status,
         "failure": slide.failure,
         "prediction": printable(prediction),
         "group": outcome.group,

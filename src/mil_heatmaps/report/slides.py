@@ -85,6 +85,11 @@ class ReportedSlide:
         return SlideOutcome() if self.record is None else outcome_of(self.record)
 
     @property
+    def status(self) -> str:
+        """Its status in words."""
+        return {"tbp": "not begun", "running": "begun"}.get(self.outcome.status, self.outcome.status)
+
+    @property
     def notices(self) -> tuple[Notice, ...]:
         """The slide's notices."""
         own = () if self.job is None else self.job.row.notes

@@ -9,9 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from mil_heatmaps.scores.patch_scores import PatchScores
-
-SHARE_KINDS = ("attention_softmax", "attention_mean")
+from mil_heatmaps.scores.patch_scores import SHARE_KINDS, PatchScores
+from mil_heatmaps.words import share_in_words
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class CaseShare:
         """The slide's place in the case, and its share of the attention."""
         if self.own.share is None:
             return self.place
-        return f"{self.place}; {percent(self.own.share)} of the attention lies on this slide"
+        return f"{self.place}; {share_in_words(self.own.share)} of the attention lies on this slide"
 
     @property
     def without_words(self) -> list[str]:
@@ -117,11 +116,6 @@ def _sound(slide: CaseSlide) -> bool:
 
 def _number_or_none(value: object) -> bool:
     return value is None or (type(value) in (int, float) and math.isfinite(cast("float", value)))
-
-
-def percent(share: float) -> str:
-    """Return a share in words: ``34 %``, and never 0 % for a share above 0."""
-    return f"{100 * share:.0f} %" if share >= 0.01 or share == 0 else "less than 1 %"
 
 
 def _moved(number: int, output: str, full: float, value: float) -> str:

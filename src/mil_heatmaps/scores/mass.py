@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, ScoreKind
+from mil_heatmaps.scores.select import most_relevant_first
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 Shares = npt.NDArray[np.float64]
@@ -76,9 +77,7 @@ def top_count(patches: int, part: float) -> int:
 
 def top_patches(values: npt.ArrayLike, part: float) -> npt.NDArray[np.intp]:
     """Return the indices of the top `part` of the scored patches, highest first; ties keep their order."""
-    numbers = np.asarray(values, dtype=np.float64).ravel()
-    scored = np.flatnonzero(~np.isnan(numbers))
-    order = scored[np.argsort(-numbers[scored], kind="stable")]
+    order = most_relevant_first(np.asarray(values, dtype=np.float64).ravel())
     return order[: top_count(len(order), part)]
 
 

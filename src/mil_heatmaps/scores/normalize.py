@@ -12,12 +12,11 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import METHODS, Method
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.scores.patch_scores import FIXED_RANGES, FOR_AND_AGAINST
+from mil_heatmaps.scores.patch_scores import FIXED_RANGES, FOR_AND_AGAINST, SHARE_KINDS
 from mil_heatmaps.scores.percentiles import rank_percentiles, reference_percentiles
 from mil_heatmaps.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_scores
 from mil_heatmaps.words import grouped, number_words, numbers_apart
 
-_SHARE_KINDS = {"attention_softmax", "attention_mean"}
 _PERCENT_METHODS = {"percentile", "percentile_ref"}
 
 
@@ -176,7 +175,7 @@ def _transform(
     numbers = kept.astype(np.float64)
     if method == "softmax" and scale is not None and scale.log_total is not None:
         return np.asarray(np.exp(numbers - scale.log_total))
-    if method == "softmax" and kind not in _SHARE_KINDS and len(numbers):
+    if method == "softmax" and kind not in SHARE_KINDS and len(numbers):
         weights = np.exp(numbers - numbers.max())
         return np.asarray(weights / weights.sum())
     return numbers

@@ -51,6 +51,9 @@ SIGNED_KINDS: frozenset[str] = EXPLANATION_KINDS | {
 FOR_AND_AGAINST: frozenset[str] = EXPLANATION_KINDS | {"attention_gate", "class_contribution", "instance_logit"}
 """Signed kinds whose sign matters: by default they are drawn around zero, never only by rank."""
 
+SHARE_KINDS: frozenset[str] = frozenset({"attention_softmax", "attention_mean"})
+"""Kinds whose numbers are shares of 1 over the bag."""
+
 SPREAD = "spread"
 """Column of a consensus with the spread of the models' ranks."""
 

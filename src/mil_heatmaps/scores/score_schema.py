@@ -88,7 +88,7 @@ def _fill(file: h5py.File, scores: ScoreFile) -> None:
     # No creation times anywhere (h5py's default), and names in alphabetical order, so that the bytes are the same each
     # time.
     whole = scores.case is not None and scores.case.number == 0  # of a case; CLAM's tools do not know cases
-    rows = _CASE_ROWS if whole else _CLAM_ROWS
+    rows = max(1, min(_CASE_ROWS, len(scores.grid))) if whole else _CLAM_ROWS
     _clam_dataset(file, "attention_scores", scores.attention.astype(np.float32)[:, None], rows)
     _clam_dataset(file, "coords", scores.grid.coords_l0, rows)
     main = _scores_dataset(file, "scores", scores.scores)

@@ -236,7 +236,7 @@ def _heads(
     raise ScoreError(f"score {scores.score!r} has no head {head!r}; choose from {['mean', 'all', *numbers]}")
 
 
-def most_relevant_first(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+def most_relevant_first(values: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
     """Return the patches with a score, largest first, ties in file order; patches with NaN are left out."""
     scored = np.flatnonzero(~np.isnan(values))
-    return np.asarray(scored[np.argsort(-values[scored], kind="stable")], np.int64)
+    return scored[np.argsort(-values[scored], kind="stable")]

@@ -1,4 +1,4 @@
-"""Which points of a regular lattice lie inside a contour, exactly and all at once.
+"""Which points of a regular lattice lie inside a contour, exactly and all at once; the area of a contour.
 
 The result equals OpenCV's `pointPolygonTest` for every point: the even-odd rule, with the border as a separate case.
 OpenCV walks the whole contour for every point; this module walks it once for all points.
@@ -7,12 +7,19 @@ Coordinates are in half pixels, so that patch centres on half pixels are whole n
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Inside = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
+
+
+def signed_area(ring: npt.NDArray[Any]) -> float:
+    """Return the area of a closed ring (n, 2); its sign tells which way round it runs."""
+    x, y = ring.T
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mil_heatmaps.choices import SUM
 from mil_heatmaps.devices import lost_gpu
-from mil_heatmaps.stages.bags import SUM, bag_files
+from mil_heatmaps.stages.bags import bag_files
 from mil_heatmaps.stages.explanations import has_one_logit
 from mil_heatmaps.stages.measured_maps import drawn_target
 from mil_heatmaps.words import reason_of

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mil_heatmaps.choices import SUM
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.csv_tables import csv_text
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from mil_heatmaps.scores.score_file import ScoreFile
     from mil_heatmaps.stages.base import SlideWork
 
-SUM = "sum"
-"""Stands for the bag's name in the file names of the sum."""
 _COLUMNS = ("input", "target", "output", "effect")
 """Columns of ``S_inputs.csv``."""
 _IN_COMMON = 0.1

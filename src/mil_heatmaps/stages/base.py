@@ -95,6 +95,8 @@ class SlideWork:
         """The finished maps, once they are planned; see `score_columns.planned_maps`."""
         self.forced = False
         """Whether the user named the current stage, so that it reuses nothing of an earlier run."""
+        self.planned: dict[str, dict[str, Any]] | None = None
+        """While slides are surveyed: what the scores of the case that was last asked for depend on, by its name."""
         self.lines: list[str] = []
         """Lines of run.log about this slide; the coordinator writes them, wherever the slide is processed."""
 

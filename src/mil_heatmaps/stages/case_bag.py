@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,6 +14,7 @@ from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.features.stacked import StackedRows
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.stages.base import SlideWork, coords_file_of
+from mil_heatmaps.stages.run_settings import state_of
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def case_inputs(work: SlideWork) -> dict[str, Any]:
     """
     case = work.job.case
     assert case is not None
-    slides = []
+    if work.planned is not None and (known := work.planned.get(case.case_id)) is not None:
+        return known
+    slides, whole = [], True
     for job in case.slides:
         try:
             slides.append({"slide_id": job.slide_id, **_features_inputs(work, job)})
@@ -87,42 +89,35 @@ def case_inputs(work: SlideWork) -> dict[str, Any]:
             if not _may_lack(work) or job.slide_id == work.job.slide_id:
                 raise HeatmapError(f"case {case.case_id} lacks {job.slide_id}: {reason_of(error)}") from error
             slides.append({"slide_id": job.slide_id, "lacks": True})
-    lacking = {"lacking": list(case.lacking)} if case.lacking else {}
-    return {"case_id": case.case_id, "slides": slides, "partial": work.config.run_arguments.partial_cases, **lacking}
+            whole = False
+    found = {"case_id": case.case_id, "slides": slides, "partial": work.config.run_arguments.partial_cases}
+    if case.lacking:
+        found["lacking"] = list(case.lacking)
+    if work.planned is not None and whole and len(slides) > 1:
+        work.planned.clear()  # the slides of a case come one after the other
+        work.planned[case.case_id] = found
+    return found
 
 
 def _features_inputs(work: SlideWork, job: SlideJob) -> dict[str, Any]:
-    if job.features_path is not None:
-        return _of_file(work, job, job.features_path)
-    if not job.paths.features_h5.is_file():
-        raise HeatmapError(f"{job.paths.features_h5.name} is not there: run the stage 'features' first")
-    return {"features_sha256": _member(work, job).record.output_sha256(job.paths.features_h5)}
+    """Return what the features of a slide are; of a file that did not change it is found once a run.
 
-
-def _of_file(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
-    """Return what features that are brought are; of a file that did not change it is found once a run.
-
-    What is known of it goes into this slide's record, too: its own need not be read for that.
+    What is known of features that are brought goes into this slide's record, too: their own need not be read for that.
     """
-    if job.slide_id == work.job.slide_id and work.job.case is not None and not work.job.case.slides[1:]:
-        return _told_of(work, job, path)  # nobody else asks
-    seen = work.files.status(path)
-    key = str(path)
-    last = work.settings.case_inputs.get(key)
-    if last is not None and last[0] == seen:
-        return last[1]
-    told = _told_of(work, job, path)
-    work.settings.case_inputs[key] = seen, told
-    return told
+    path, own = job.features_path, job.slide_id == work.job.slide_id
+    if path is None:
+        made = job.paths.features_h5
+        return work.settings.known_of(
+            made, state_of(made), lambda: {"features_sha256": _member(work, job).artifact(made, "features")}
+        )
 
+    def told_of() -> dict[str, Any]:
+        coords_file = work.coords_file if own else coords_file_of(job, work.settings, work.files)
+        mpp = {} if job.row.mpp is None else {"mpp": job.row.mpp}
+        return {"features": work.fingerprint(path), "coords_file": coords_file, **mpp}
 
-def _told_of(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
-    own = job.slide_id == work.job.slide_id
-    coords_file = work.coords_file if own else coords_file_of(job, work.settings, work.files)
-    told: dict[str, Any] = {"features": work.fingerprint(path), "coords_file": coords_file}
-    if job.row.mpp is not None:
-        told["mpp"] = job.row.mpp
-    return told
+    alone = own and work.job.case is not None and len(work.job.case.slides) == 1  # nobody else asks
+    return told_of() if alone else work.settings.known_of(path, work.files.status(path), told_of)
 
 
 def _member(work: SlideWork, job: SlideJob) -> SlideWork:

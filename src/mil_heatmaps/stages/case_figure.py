@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mil_heatmaps.scores.case_share import percent
 from mil_heatmaps.stages.case_scale import wants_case_scale
 from mil_heatmaps.stages.case_scores import case_file, has_case_bag
 from mil_heatmaps.stages.score_columns import colours_of, columns_of
+from mil_heatmaps.words import share_in_words
 
 if TYPE_CHECKING:
     from mil_heatmaps.stages.base import SlideWork
@@ -50,7 +50,7 @@ def small_maps(work: SlideWork, column: DrawnColumn) -> tuple[SmallMap, ...]:
         if number == work.score_file.case.number:
             continue
         rows = whole.case.rows(number)
-        share = "" if slide.share is None else f", {percent(slide.share)}"
+        share = "" if slide.share is None else f", {share_in_words(slide.share)}"
         grid = whole.grid.take(np.arange(rows.start, rows.stop))
         maps.append(small_map(found[column.name][rows], grid, rule, f"{number}: {slide.slide_id}{share}"))
     return tuple(maps)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.digests import sha256_file
-from mil_heatmaps.scores.case_share import SHARE_KINDS
-from mil_heatmaps.scores.scale import CohortScale, ScoreSummary
+from mil_heatmaps.scores.patch_scores import SHARE_KINDS
+from mil_heatmaps.scores.scale import CohortScale, ScoreSummary, summarize_scores
 from mil_heatmaps.stages.case_scores import case_file, has_case_bag
+from mil_heatmaps.stages.run_settings import state_of
 from mil_heatmaps.words import counted
 
 if TYPE_CHECKING:
@@ -37,7 +39,10 @@ def case_scale_inputs(work: SlideWork) -> Any:
         return work.artifact(case.paths.scores_text, "attention")
     if case is None or not wants_case_scale(work):
         return None
-    return {job.slide_id: sha256_file(job.paths.blockmap_h5) for job in case.slides if job.paths.blockmap_h5.is_file()}
+    paths = {job.slide_id: job.paths.blockmap_h5 for job in case.slides}
+    states = {slide_id: state_of(path) for slide_id, path in paths.items()}
+    known = work.settings.known_of
+    return {slide: known(paths[slide], now, partial(sha256_file, paths[slide])) for slide, now in states.items() if now}
 
 
 def case_scale(work: SlideWork, column: DrawnColumn, columns_of: ColumnsOf) -> CohortScale | None:
@@ -56,16 +61,9 @@ def case_scale(work: SlideWork, column: DrawnColumn, columns_of: ColumnsOf) -> C
         return CohortScale((ScoreSummary(0, pool, 0.0),), name)
     together = has_case_bag(work)
     shares = column.kind in SHARE_KINDS
-    top = max(_top_share(part) for part in ([pool] if together else parts))
+    top = max(summarize_scores(part, are_shares=shares).max_share for part in ([pool] if together else parts))
     total = float(pool[-1] + np.log(np.exp(pool - pool[-1]).sum())) if together and not shares else None
-    summary = ScoreSummary(len(pool), pool, float(pool[-1]) if shares else top)
-    return CohortScale((summary,), name, total)
-
-
-def _top_share(scores: npt.NDArray[Any]) -> float:
-    """Return the largest softmax weight of scores."""
-    kept = scores[np.isfinite(scores)].astype(np.float64)
-    return float(1 / np.exp(kept - kept.max()).sum()) if len(kept) else 0.0
+    return CohortScale((ScoreSummary(len(pool), pool, top),), name, total)
 
 
 def _columns(

@@ -11,18 +11,16 @@ import numpy as np
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.records.slide_record import SlideRecord
-from mil_heatmaps.scores.patch_scores import PREDICTION_KINDS, PatchScores
+from mil_heatmaps.scores.patch_scores import PREDICTION_KINDS, SHARE_KINDS, PatchScores
 from mil_heatmaps.scores.scale import CohortScale, ScoreSummary, summarize_scores
 from mil_heatmaps.stages.base import SlideWork
 from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.stages.score_columns import bag_columns, drawn_columns
 
-SHARES = ("attention_softmax", "attention_mean")
-
 
 def is_share(work: SlideWork) -> bool:
     """Whether the slide's scores are shares of 1 already."""
-    return work.score_file.scores.kind in SHARES
+    return work.score_file.scores.kind in SHARE_KINDS
 
 
 def of_cohort(settings: RunSettings, jobs: Sequence[SlideJob]) -> RunSettings:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.stages.case_scores import case_file, has_case_bag
+from mil_heatmaps.words import fine_share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +157,7 @@ class Evidence:
         kept = f"0.9 of p({target})" if self.kind == "p90_of_full" else "the predicted class"
         count = self.numbers["patches"]
         noun, keep = ("patch", "keeps") if count == 1 else ("patches", "keep")
-        share = f"{100 * self.numbers['share']:.2g} %{area}"
+        share = fine_share(self.numbers["share"]) + area
         said = f"Outlined: the evidence set, {count} {noun} ({share}) that alone {keep} {kept}"
         if self.work.score_file.case is not None and len(self.work.score_file.case.slides) > 1:
             said = f"{said} of the case; {len(self.patches)} of them on this slide"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 
 Seen = tuple[int, int, int]
 """Size, mtime and ctime of a file."""
+
+T = TypeVar("T")
+
+
+def state_of(path: Path) -> Seen | None:
+    """Return the state of a file now, None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True)
@@ -35,12 +46,21 @@ class RunSettings:
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
     _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
 
-    case_inputs: dict[str, tuple[Seen, dict[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
-    """What is known of the feature files of a case's slides, by file, with the file's size and times then: every slide
-    of the case asks for each file."""
+    case_inputs: dict[str, tuple[Seen | None, Any]] = field(default_factory=dict, repr=False, compare=False)
+    """What is known of the files of a case's slides, by file, with the file's size and times then: every slide of the
+    case asks for each file."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "case_inputs": {}}  # no worker needs those of all cases
+
+    def known_of(self, path: Path, now: Seen | None, find: Callable[[], T]) -> T:
+        """Return what `find` found of a file in the state `now`; it is asked where that is not known yet."""
+        key = str(path)
+        last = self.case_inputs.get(key)
+        if last is None or last[0] is None or last[0] != now:
+            last = self.case_inputs[key] = now, find()
+        found: T = last[1]
+        return found
 
     def section(self, name: str, *, exclude: tuple[str, ...] = (), filled: bool = False) -> dict[str, Any]:
         """Return a section of the config as JSON values, for a stage's inputs; computed once per run.

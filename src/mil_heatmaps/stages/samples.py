@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from mil_heatmaps.stages.score_columns import coarse_columns
 
 if TYPE_CHECKING:
     from mil_heatmaps.stages.planned_map import DrawnColumn
+    from mil_heatmaps.visualization.sampling import SampledPatch
 
 EVIDENCE = "evidence"
 """Name of the folder of the evidence set."""
@@ -127,6 +129,20 @@ class SamplesStage:
         how, profile = work.config.heatmap_arguments.for_people, work.slide.icc_profile
         converter = srgb_converter(profile) if how == "convert" else None
         in_srgb = converter or (lambda image: image)
+
+        def write(name: str, patches: Sequence[SampledPatch], words: str) -> None:
+            result.paths += write_samples(
+                job.paths.sample_dir(label, predicted, name),
+                job.slide_id,
+                [replace(patch, image=in_srgb(shown(patch.image, side_px))) for patch in patches],
+                title=f"{job.slide_id} · {words}",
+                score_name="",
+                facts=_facts(work, column, len(patches)),
+                icc_profile=embedded_profile(profile, how),
+                table=settings.csv,
+                sheet=settings.contact_sheet,
+            )
+
         for sample in settings.samples:
             if not sample.sample:
                 continue
@@ -137,33 +153,11 @@ class SamplesStage:
                 text = f"sample {sample.name!r}: no patch lies in its window"
                 result.notes.append(Notice("empty_sample", text))
                 continue
-            patches = [replace(patch, image=in_srgb(shown(patch.image, side_px))) for patch in patches]
-            folder = job.paths.sample_dir(label, predicted, sample.name)
-            result.paths += write_samples(
-                folder,
-                job.slide_id,
-                patches,
-                title=f"{job.slide_id} · {_MODES[sample.mode]}",
-                score_name="",
-                facts=_facts(work, column, len(patches)),
-                icc_profile=embedded_profile(profile, how),
-                table=settings.csv,
-                sheet=settings.contact_sheet,
-            )
+            write(sample.name, patches, _MODES[sample.mode])
         if (evidence := evidence_of(work)) is not None:
             shown_most = evidence.patches[:_EVIDENCE_SHOWN]
             patches = patches_at(shown_most, column.scores, column.grid, work.slide, size_px=column.grid.size_l0)
             cut = len(evidence.patches) > len(patches)
             more = f", the first {len(patches)} of {len(evidence.patches)}" if cut else ""
-            result.paths += write_samples(
-                job.paths.sample_dir(label, predicted, EVIDENCE),
-                job.slide_id,
-                [replace(patch, image=in_srgb(shown(patch.image, side_px))) for patch in patches],
-                title=f"{job.slide_id} · evidence set, sufficient for this model{more}",
-                score_name="",
-                facts=_facts(work, column, len(patches)),
-                icc_profile=embedded_profile(profile, how),
-                table=settings.csv,
-                sheet=settings.contact_sheet,
-            )
+            write(EVIDENCE, patches, f"evidence set, sufficient for this model{more}")
         return result

@@ -10,7 +10,7 @@ import numpy as np
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.bags import slide_inputs
-from mil_heatmaps.words import number_words, reason_of
+from mil_heatmaps.words import fine_share, number_words, reason_of
 
 if TYPE_CHECKING:
     from mil_heatmaps.features.patch_features import PatchFeatures
@@ -89,13 +89,8 @@ def compare_vector(work: SlideWork, model: MILModel) -> list[Notice]:
     both = float(np.linalg.norm(made)) * size
     cosine = float(made @ stored) / both if both else 0.0
     work.record.summary |= {"slide_vector": {"difference": off, "cosine": cosine, "file": path.name}}
-    told = f"the slide's vector differs from that of {path.name} by {_percent(off)} (cosine {number_words(cosine)})"
+    told = f"the slide's vector differs from that of {path.name} by {fine_share(off)} (cosine {number_words(cosine)})"
     work.lines.append(told)
     if off <= SAME_VECTOR:
         return []
     return [Notice("slide_vector", f"{told}: other weights, patches, coordinates or units than it was made with")]
-
-
-def _percent(share: float) -> str:
-    """Return a share as a percentage of two significant digits."""
-    return f"{100 * share:.2g} %"

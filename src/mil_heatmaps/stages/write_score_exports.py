@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mil_heatmaps.choices import SUM
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.stages.bags import SUM
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.export_parts import at_level, attempt, content_of, for_people, lines_of, notices_of
 from mil_heatmaps.stages.figure_foot import foot_of

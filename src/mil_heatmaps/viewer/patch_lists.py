@@ -3,13 +3,13 @@
 The study writes them as JSON beside its tables; the page shows pictures of the patches and flies to them.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mil_heatmaps.config.input_paths import resolve_input_path
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.json_files import read_json
 from mil_heatmaps.files.names import comparable
 from mil_heatmaps.records.layout import ExperimentLayout
 from mil_heatmaps.viewer.catalog import SlideEntry
@@ -57,11 +57,9 @@ def patch_lists(folders: Sequence[Path], slides: Sequence[SlideEntry]) -> list[d
     found = []
     for path in list_files(folders):
         try:
-            if path.stat().st_size > _MOST_BYTES:
-                continue
-            told = json.loads(path.read_bytes())
+            told = read_json(path, ConfigError, most_bytes=_MOST_BYTES)
             found += list(_phenotypes(told, places) if path.name == PHENOTYPES else _where_else(told, places))
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
     return found
 

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mil_heatmaps.choices import CASE_COLUMNS
+from mil_heatmaps.choices import CASE_COLUMNS, SUM
+from mil_heatmaps.cohort.cases import by_case
 from mil_heatmaps.cohort.jobs import RoiIndex
 from mil_heatmaps.cohort.slide_index import SlideIndex
 from mil_heatmaps.config.input_paths import resolve_input_path
@@ -35,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_GROUPS = 256
 """Maximum number of folders of a run that are checked to see whether it is still in progress."""
-
-SUM = "sum"
-"""Stands in place of a bag's name: the sum of the maps of all bags."""
 
 PICTURE = f"{HEATMAP}.png"
 
@@ -63,15 +61,6 @@ def catalog_of_runs(folders: Sequence[Path], slide_dirs: Sequence[Path] = ()) ->
     notes = tuple(note for run in runs for note in run.notes)
     lists = dict.fromkeys(path for run in runs for path in run.lists)
     return Catalog(title, entries, tuple(columns), defaults_of(runs[0].config), notes, lists=tuple(lists))
-
-
-def _by_case(ids: Sequence[str], cells: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the slides with those of a case in sequence, each case at the place of its first slide."""
-    cases = {slide_id: cells.get(slide_id, {}).get(CASE_COLUMNS[0]) or f"/{slide_id}" for slide_id in ids}
-    first: dict[str, int] = {}
-    for place, slide_id in enumerate(ids):
-        first.setdefault(cases[slide_id], place)
-    return sorted(ids, key=lambda slide_id: first[cases[slide_id]])
 
 
 def sign_of_runs(folders: Sequence[Path]) -> str:
@@ -185,7 +174,8 @@ class _Run:
                 "of generate_heatmaps.py"
             )
         if section(self.config, "data_arguments").get("bag") == "case":
-            self.ids = dict.fromkeys(_by_case(list(self.ids), self.cells))
+            cases = [self.cells.get(slide_id, {}).get(CASE_COLUMNS[0], "") for slide_id in self.ids]
+            self.ids = dict.fromkeys(by_case(list(self.ids), cases))
         scale = section(self.config, "heatmap_arguments").get("scale")
         if scale in ("cohort", "case"):
             whose = "all slides" if scale == "cohort" else "the slides of a case"

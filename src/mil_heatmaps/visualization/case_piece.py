@@ -15,7 +15,7 @@ from mil_heatmaps.visualization.figure_page import wrapped
 from mil_heatmaps.visualization.figure_parts import GREY, INK
 from mil_heatmaps.visualization.figure_pieces import Planned
 from mil_heatmaps.visualization.figure_words import SmallMap
-from mil_heatmaps.visualization.palette import colour_table
+from mil_heatmaps.visualization.palette import colour_index, colour_table
 
 if TYPE_CHECKING:
     from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -33,9 +33,9 @@ def small_map(scores: npt.NDArray[Any], grid: PatchGrid, rule: ColourRule, title
     width, height = (int(side) + 1 for side in cells.max(axis=0))
     picture = np.full((height, width, 3), 255, np.uint8)
     there = np.isfinite(shades)
-    at = np.minimum((shades[there] * len(table)).astype(np.int64), len(table) - 1)
+    colours = table[colour_index(shades[there], len(table))]
     # Blended with white, like glass, so that colours match those of the slide's full map.
-    picture[cells[there, 1], cells[there, 0]] = np.rint(255 + (table[at] - 255.0) * rule.alpha)
+    picture[cells[there, 1], cells[there, 0]] = np.rint(255 + (colours - 255.0) * rule.alpha)
     return SmallMap(picture, title)
 
 

@@ -7,6 +7,7 @@ them as well as zlib, and four to six times as fast.
 import struct
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import BinaryIO
 
 import numpy as np
@@ -42,6 +43,11 @@ def combine_adler32(first: int, second: int, second_length: int) -> int:
     return (high % _ADLER_BASE) << 16 | low % _ADLER_BASE
 
 
+@lru_cache(maxsize=8)  # tiles of one picture share their profile
+def _packed(icc_profile: bytes) -> bytes:
+    return zlib.compress(icc_profile, 9)
+
+
 class PngWriter:
     """Writes an 8-bit RGB PNG from bands of whole rows, top to bottom.
 
@@ -67,7 +73,7 @@ class PngWriter:
         file.write(_SIGNATURE)
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", *size_px, 8, 2, 0, 0, 0))
         if icc_profile is not None:
-            self._chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile, 9))
+            self._chunk(b"iCCP", b"ICC profile\0\0" + _packed(icc_profile))
         if dpi is not None:
             per_metre = round(dpi / 0.0254)
             self._chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1))

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.slides.pixels import UInt8Array
+from mil_heatmaps.visualization.fonts import figure_font
 from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 from mil_heatmaps.visualization.sampling import SampledPatch
 from mil_heatmaps.words import numbers_apart, printable
@@ -80,8 +80,8 @@ def contact_sheet(
     gap, caption, line = _TILE_PX // 12, _TILE_PX // 4, _TILE_PX // 10
     head = _TILE_PX // 3 + line * len(facts)
     rows = -(-len(patches) // columns)
-    bold, plain = _font(_TILE_PX // 14, bold=True), _font(_TILE_PX // 16)
-    titles = _font(_TILE_PX // 10, bold=True)
+    bold, plain = figure_font(_TILE_PX // 14, bold=True), figure_font(_TILE_PX // 16)
+    titles = figure_font(_TILE_PX // 10, bold=True)
     told = max([titles.getlength(title), *(plain.getlength(fact) for fact in facts)])
     width = max(columns * (_TILE_PX + gap) + gap, int(told) + 2 * gap)
     values = numbers_apart([patch.score for patch in patches])
@@ -108,12 +108,3 @@ def _fitted(image: UInt8Array, side_px: int) -> UInt8Array:
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
-
-
-@lru_cache(maxsize=16)
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return the font that comes with matplotlib, so that the sheet looks the same on every machine."""
-    from matplotlib import get_data_path
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / name), max(8, size))

@@ -29,13 +29,8 @@ def import_class(model_class: str) -> type:
     return found
 
 
-def _import_named(
-    named: str, key: str, noun: str, fits: Callable[[Any], bool], lacking: str = "{noun} {name!r}"
-) -> Any:
-    """Return the user's class or factory that ``package.module:name`` or ``path/to/file.py:name`` names.
-
-    `lacking` is the phrase for the missing object in a message.
-    """
+def _import_named(named: str, key: str, noun: str, fits: Callable[[Any], bool]) -> Any:
+    """Return the user's class or factory that ``package.module:name`` or ``path/to/file.py:name`` names."""
     where, _, name = named.rpartition(":")
     if not where or not name.isidentifier():
         raise ModelError(f"{key} {named!r} must read package.module:{noun} or path/to/file.py:{noun}")
@@ -43,20 +38,8 @@ def _import_named(
     found = getattr(module, name, None)
     if not fits(found):
         there = [other for other, value in vars(module).items() if fits(value) and not other.startswith("_")]
-        what = lacking.format(noun=noun.lower(), name=name)
-        raise ModelError(f"{where} has no {what}; it has {', '.join(there) or 'none'}")
+        raise ModelError(f"{where} has no {noun.lower()} {name!r}; it has {', '.join(there) or 'none'}")
     return found
-
-
-def import_object(name: str, key: str) -> Any:
-    """Return the callable that ``package.module:name`` or ``path/to/file.py:name`` names; `key` is for messages.
-
-    Raises
-    ------
-    ModelError
-        The name is malformed or not importable, or nothing has that name; the message lists the names there are.
-    """
-    return _import_named(name, key, "factory", callable, lacking="{name!r} to call")
 
 
 def _import_module(name: str) -> ModuleType:
@@ -93,11 +76,14 @@ def construct(model_class: str, init_args: Mapping[str, Any] | None = None) -> A
     ModelError
         The class cannot be imported or constructed.
     """
-    return _called(import_class(model_class), model_class, init_args)
+    return _called(import_class(model_class), model_class, init_args or {})
 
 
 def make_own(factory: str, init_args: Mapping[str, Any] | None = None, *, key: str) -> Any:
-    """Return the result of the user's factory, a function or class that `key` of a config names; see `construct`."""
+    """Return the result of the user's factory, a function or class that `key` of a config names; see `construct`.
+
+    None for `init_args`: the config has none to give.
+    """
     return _called(_import_named(factory, key, "factory", callable), factory, init_args)
 
 
@@ -107,7 +93,8 @@ def _called(made: Callable[..., Any], named: str, init_args: Mapping[str, Any] |
     except HeatmapError:
         raise
     except ANYTHING as error:  # the user's constructor
+        hint = "" if init_args is None else f"; its arguments are init_args: {inspect.signature(made)}"
         raise ModelError(
             f"{named}({', '.join(f'{k}={v!r}' for k, v in (init_args or {}).items())}) failed with "
-            f"{kind_and_text(error)}; its arguments are init_args: {inspect.signature(made)}"
+            f"{kind_and_text(error)}{hint}"
         ) from error

@@ -21,8 +21,6 @@ from mil_heatmaps.words import reason_of, said_by, whole_number
 
 Floats = npt.NDArray[np.float64]
 
-COSINE = "cosine_to"
-"""Config key of a head that is a vector to compare with instead of a model."""
 KINDS: Final[dict[str, tuple[Task, ...]]] = {
     "linear": ("regression",),
     "logistic": ("classification", "multilabel"),
