@@ -184,7 +184,7 @@ def _hold_any(
     mask: UInt8Array, x0: Ints, y0: Ints, x1: Ints, y1: Ints
 ) -> npt.NDArray[np.bool_]:
     """Return, as (R,), which rectangles within the mask hold a pixel that is not 0; ends are not included."""
-    found = mask[y0 + y1 >> 1, x0 + x1 >> 1] != 0
+    found: npt.NDArray[np.bool_] = mask[y0 + y1 >> 1, x0 + x1 >> 1] != 0
     rest = np.flatnonzero(~found)
     if not len(rest):
         return found
