@@ -36,7 +36,7 @@ def test_a_setting_of_a_checkpoint_that_is_no_usable_number_is_refused_in_words(
 
 def test_versions_of_thousands_of_digits_are_no_versions() -> None:
     assert release_of(LONG) is None
-    assert model_class("stamp_vit").settings_told({"stamp_version": f"{LONG}.1"}) is not None  # type: ignore[attr-defined]
+    assert model_class("stamp_vit").settings_told({"stamp_version": f"{LONG}.1"}) is not None
 
 
 def test_a_slide_without_a_finite_size_has_none() -> None:

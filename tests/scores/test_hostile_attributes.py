@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from mil_heatmaps.errors import ScoreError
 from mil_heatmaps.files.json_files import parse_json
 from mil_heatmaps.scores.case_share import CaseShare
 from mil_heatmaps.scores.score_schema import read_scores
@@ -70,3 +71,14 @@ def test_every_fault_of_json_is_one_kind_of_error() -> None:
         with pytest.raises(ValueError, match=r"nested|Expecting|decode"):
             parse_json(text)
     assert parse_json("9" * 400) == float("inf")
+
+
+def test_names_of_other_bytes_no_classes_and_thousands_of_names_are_read_or_told(tmp_path: Path) -> None:
+    with h5py.File(scored(tmp_path / "s.h5", score=b"\xff\xfe", prediction_classes=np.zeros(0)), "a") as file:
+        file["scores"].attrs["names"] = np.array([b"\xffa"])
+    found = read_scores(tmp_path / "s.h5")
+    assert found.prediction is None
+    assert all(name.encode() for name in (found.scores.score, *found.scores.names))
+    scored(tmp_path / "n.h5", names=np.arange(5000))
+    with pytest.raises(ScoreError, match="5000 names: 0, 1, 2, 3, 4, 5, 6, 7 and 4992 more"):
+        read_scores(tmp_path / "n.h5")

@@ -26,7 +26,7 @@ from mil_heatmaps.scores.score_file import Floats, ScoreFile
 from mil_heatmaps.slides.frames import says_scanned_size
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import said_by
+from mil_heatmaps.words import first_of, said_by
 
 FORMAT = "mil-heatmaps scores"
 FORMAT_VERSION = 1
@@ -245,8 +245,8 @@ def _scores(item: h5py.Dataset, grid: PatchGrid, path: Path) -> PatchScores:
     values = _values(item, grid, path)
     by_clam = item.name == "/attention_scores"
     attributes = hdf5.attributes(item.file, item.name)
-    name = hdf5.text_attribute(attributes, "score") or (
-        "attention" if by_clam else item.name.rsplit("/", 1)[-1]
+    name = _whole(
+        hdf5.text_attribute(attributes, "score") or ("attention" if by_clam else item.name.rsplit("/", 1)[-1])
     )
     kind = hdf5.text_attribute(attributes, "kind") or ("attention_logit" if by_clam else "external")
     names = texts(item.attrs.get("names"))
@@ -255,7 +255,7 @@ def _scores(item: h5py.Dataset, grid: PatchGrid, path: Path) -> PatchScores:
         names = (name.removesuffix("s"),) if count == 1 else tuple(f"score {i}" for i in range(count))
     if len(names) != values.shape[1]:
         raise ScoreError(
-            f"{path}: {item.name} has {values.shape[1]} columns but {len(names)} names: {list(names)}"
+            f"{path}: {item.name} has {values.shape[1]} columns but {len(names)} names: {first_of(names, 8)}"
         )
     try:
         return PatchScores(grid, values, names, cast("ScoreKind", kind), name, _explained(attributes, kind))
@@ -281,7 +281,7 @@ def _values(item: h5py.Dataset, grid: PatchGrid, path: Path) -> Floats:
 
 def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
     classes = texts(attributes.get("prediction_classes"))
-    if classes is None:
+    if not classes:
         return None
     logits, probabilities = (
         np.atleast_1d(np.asarray(attributes.get(f"prediction_{key}", []), dtype=np.float32))
@@ -311,7 +311,12 @@ def texts(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     items = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
-    return tuple(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items)
+    return tuple(_whole(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)) for item in items)
+
+
+def _whole(text: str) -> str:
+    """Return a text without bytes that are not UTF-8, which tables and JSON do not take."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _notices(value: Any) -> tuple[Notice, ...]:

@@ -19,7 +19,7 @@ from mil_heatmaps.files.zarr_chunks import check_chunks
 from mil_heatmaps.scores.told_scores import ToldScores
 from mil_heatmaps.scores.tool_tables import other_objects
 from mil_heatmaps.slides.slide_space import SlideSpace
-from mil_heatmaps.words import install_line, lacking, reason_of, said_by
+from mil_heatmaps.words import first_of, install_line, lacking, reason_of, said_by
 
 _MOST_NAMES = 2_000
 _MOST_ZARR_BYTES = 1 << 28
@@ -78,7 +78,7 @@ def _qupath(features: list[Any], columns: Sequence[str] | None, path: Path) -> T
     names = [name for name in names if columns is not None or not name.endswith(" percentile")]
     known = {name for each in measured for name in each}
     if missing := [name for name in names if name not in known]:
-        raise ScoreError(f"{path}: no measurement {missing[0]!r}; choose from {sorted(known)}")
+        raise ScoreError(f"{path}: no measurement {missing[0]!r}; choose from {first_of(sorted(known), 20)}")
     if not names:
         raise ScoreError(f"{path}: its {len(boxes)} patches have no measurements")
     if len(names) > _MOST_NAMES:
