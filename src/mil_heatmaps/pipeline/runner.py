@@ -280,7 +280,6 @@ class Runner:
         from mil_heatmaps.stages.cohort_scale import of_cohort
 
         early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index(upto))
-        jobs = [slide.job for slide in found]
         names = frozenset(stage.name for stage in early)
         unscored = [s.job for s in found if s.problem is not None or s.needed & names]
         if unscored:
@@ -290,7 +289,7 @@ class Runner:
             everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
             self.settings = of_cohort(replace(self.settings, cohort_scale=None, cohort_medians=None), everyone)
         self.force -= names
-        good = [job for job in jobs if job.slide_id not in summary.failed]
+        good = [slide.job for slide in found if slide.job.slide_id not in summary.failed]
         return list(survey(good, self.settings, self.stages, self.force))
 
     def _take(self, run: SlideRun, summary: RunSummary, lists: ListKeeper, *, final: bool = True) -> None:
