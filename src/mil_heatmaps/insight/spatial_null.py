@@ -103,8 +103,7 @@ class _Torus:
     def moved(self, dy: int, dx: int) -> Floats:
         """Return the rank that each patch gets after a shift, (N,); NaN where a patch gets none."""
         rows, columns = self.field.shape
-        ranks: Floats = self.field[(self.cells[:, 1] + dy) % rows, (self.cells[:, 0] + dx) % columns]
-        return ranks
+        return np.asarray(self.field[(self.cells[:, 1] + dy) % rows, (self.cells[:, 0] + dx) % columns])
 
     def steps(self, shifts: int, seed: int) -> list[tuple[int, int]]:
         """Return the shifts in rows and columns.
