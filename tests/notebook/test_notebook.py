@@ -89,6 +89,19 @@ def test_plots_lie_over_the_slide_and_count_in_micrometres(tiny_slide: Path, tmp
     plt.close("all")
 
 
+def test_names_with_dollar_signs_are_shown_as_they_are(tmp_path: Path) -> None:
+    mpl = pytest.importorskip("matplotlib")
+    mpl.use("Agg")
+    path = tmp_path / "$\\frac{a$.csv"
+    path.write_text("x,y,$\\bad{b$\n0,0,1\n256,0,2\n")
+    figure = mil_heatmaps.read_scores(path).plot().figure
+    figure.canvas.draw()
+    shown = [text.get_text() for text in figure.findobj(mpl.text.Text)]
+    assert "$\\frac{a$" in shown
+    assert any(text.startswith("$\\bad{b$") for text in shown)
+
+
+
 def test_anndata_has_the_thumbnail_of_a_slide_that_is_given(tiny_slide: Path, tmp_path: Path) -> None:
     pytest.importorskip("anndata")
     (tmp_path / "s.csv").write_text("x,y,a\n0,0,1\n256,0,2\n512,256,3\n")

@@ -222,9 +222,10 @@ class SlideScores:
         )  # fmt: skip
         bar = ax.figure.colorbar(ScalarMappable(cmap=rule.cmap), ax=ax, shrink=0.8)
         bar.set_ticks([0, 1], labels=[number_words(scale.vmin), number_words(scale.vmax)])
-        bar.set_label(f"{self.names[number]}: {scale.label}")
+        bar.set_label(f"{self.names[number]}: {scale.label}", parse_math=False)  # a name may hold dollar signs
         unit = "level-0 pixels" if self.mpp is None else "µm"
-        ax.set(title=self.slide_id, xlabel=unit, ylabel=unit)
+        ax.set(xlabel=unit, ylabel=unit)
+        ax.set_title(self.slide_id, parse_math=False)
         return ax
 
     def _repr_html_(self) -> str:

@@ -157,7 +157,7 @@ def _explained(attributes: dict[str, Any], kind: str) -> Explained | None:
     task = hdf5.text_attribute(attributes, "task") or "classification"
     if kind not in EXPLANATION_KINDS or output is None or task not in TASKS:
         return None
-    full = tuple(float(value) for value in np.atleast_1d(np.asarray(attributes.get("full", ()), np.float64)))
+    full = tuple(_floats(attributes.get("full")).astype(np.float64).tolist())
     settings, checks = (_json(attributes.get(key)) or {} for key in ("settings", "checks"))
     return Explained(output, cast("Task", task), settings, checks, full)
 
@@ -284,7 +284,7 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
     if not classes:
         return None
     logits, probabilities = (
-        np.atleast_1d(np.asarray(attributes.get(f"prediction_{key}", []), dtype=np.float32))
+        _floats(attributes.get(f"prediction_{key}")).astype(np.float32)
         for key in ("logits", "probabilities")
     )
     if not len(logits) == len(probabilities) == len(classes):
@@ -298,6 +298,12 @@ def _prediction(attributes: dict[str, Any], path: Path) -> Prediction | None:
         return Prediction(classes, probabilities, logits, cast("Task", task), independent, train_median=median)
     except ValueError as cause:
         raise ScoreError(f"{path}: prediction_task: {said_by(cause)}") from cause
+
+
+def _floats(value: Any) -> npt.NDArray[Any]:
+    """Return the real numbers in an attribute, (n,); none of anything else."""
+    values = np.atleast_1d(np.asarray(() if value is None else value))
+    return values.ravel() if values.dtype.kind in "fiub" else np.empty(0)
 
 
 def _number(attributes: dict[str, Any], key: str) -> float | None:
