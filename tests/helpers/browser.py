@@ -54,6 +54,12 @@ def settle(page: Any) -> None:
     wait_until(page, still)
 
 
+def wait_for_pictures(page: Any) -> None:
+    """Wait until the small pictures of slides and patches, which come after the slide, have come."""
+    queue = "import('./page/js/queue.js').then(({pictures: all}) => !all.running.size && !all.waiting.length)"
+    wait_until(page, f"() => {queue}")
+
+
 def places(page: Any) -> list[list[float]]:
     """Return x, y (level-0 pixels), zoom and angle of every pane."""
     return page.evaluate("""heatmapViewer.panes.map(p => { const v = p.viewer.viewport, c = v.getCenter(true);

@@ -10,11 +10,12 @@ import pytest
 from mil_heatmaps.scores.normalize import normalize
 from mil_heatmaps.scores.percentiles import rank_percentiles
 from mil_heatmaps.scores.score_file import ScoreFile
-from tests.helpers.browser import PATCH, Open, go_to
+from tests.helpers.browser import PATCH, Open, go_to, wait_for_pictures
 
 
 def test_controls_change_the_picture_before_the_next_frame_without_the_server(open_page: Open) -> None:
     page = open_page("cmap=viridis")
+    wait_for_pictures(page)
     requests: list[str] = []
     # Every few seconds the page asks whether there is something new.
     page.on("request", lambda request: None if "/api/changes/" in request.url else requests.append(request.url))

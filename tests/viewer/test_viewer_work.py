@@ -11,10 +11,8 @@ import pytest
 from mil_heatmaps.viewer.assets import page_dir
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, Region, RunAnswer, SlideEntry
 from mil_heatmaps.viewer.reader_notes import ReaderNotes
-from tests.helpers.browser import PATCH, SIZE, Open, go_to, settle, show, wait_until
+from tests.helpers.browser import PATCH, SIZE, Open, go_to, settle, show, wait_for_pictures, wait_until
 from tests.helpers.viewer import RunningViewer, running, write_score_file
-
-QUEUE = "import('./page/js/queue.js').then(({pictures}) => pictures)"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +66,7 @@ def test_panes_that_come_and_go_fast_keep_the_place(open_page: Open) -> None:
 
 def test_the_slide_comes_before_small_pictures_and_rows_are_used_again(open_page: Open) -> None:
     page = open_page("panes=slide")
-    wait_until(page, f"{QUEUE}.then((all) => !all.running.size && !all.waiting.length)")
+    wait_for_pictures(page)
     asked: list[Any] = []
     page.route("**/thumbnail", lambda route: asked.append(route))  # so that no picture comes while rows go by
     marked = page.evaluate("""() => { const rows = [...document.querySelectorAll('.slides li')];
