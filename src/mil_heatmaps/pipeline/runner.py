@@ -90,8 +90,7 @@ class Runner:
     def chosen_jobs(self) -> list[SlideJob]:
         """Return the jobs that the options select, in the order of the list."""
         names = {nfc(name) for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
-        unknown = sorted(self._named - names)
-        if unknown:
+        if unknown := sorted(self._named - names):
             known = first_of(list(self.cohort.jobs), 5)
             raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}")
         jobs = []
