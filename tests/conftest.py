@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.browser import SHARED_BROWSER
 from tests.helpers.places import CURE, ROOT, SHARED
 from tests.helpers.slides import make_blank, make_single_level, make_svs_like, make_tiled_pyramid
 from tests.helpers.warm import WarmProgram
@@ -32,12 +33,22 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Begin every test, with its fixtures, at the same random numbers, whichever tests this process had before it."""
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin every test, with its fixtures, at the same random numbers, whichever tests this process had before it.
+
+    The viewer's browser ends with the viewer's tests: xdist may have moved tests of any room behind them.
+    """
+    if item.path.parent.name != "viewer":
+        SHARED_BROWSER.end()
     random.seed(0)
     for name, seed in (("numpy", "random.seed"), ("torch", "manual_seed")):
         if name in sys.modules:
             attrgetter(seed)(sys.modules[name])(0)
+
+
+def pytest_sessionfinish() -> None:
+    """End the viewer's browser."""
+    SHARED_BROWSER.end()
 
 
 @pytest.fixture(scope="session", autouse=True)

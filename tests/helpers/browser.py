@@ -13,6 +13,36 @@ PATCH = 128
 
 Open = Callable[..., Any]
 
+
+class SharedBrowser:
+    """One Chromium for all tests of the viewer that a process has, started when the first of them asks for it.
+
+    While it lives, Playwright keeps an event loop in the main thread, and no test may run one of its own there.
+    """
+
+    def __init__(self) -> None:
+        self._playwright: Any = None
+        self._chromium: Any = None
+
+    def start(self, sync_playwright: Callable[[], Any], **options: Any) -> Any:
+        """Return the browser; `options` are those of Playwright's `launch`."""
+        if self._chromium is None:
+            self._playwright = sync_playwright().start()
+            self._chromium = self._playwright.chromium.launch(**options)
+        return self._chromium
+
+    def end(self) -> None:
+        """End the browser and the loop, if there are any."""
+        if self._chromium is not None:
+            self._chromium.close()
+        if self._playwright is not None:
+            self._playwright.stop()
+        self._chromium = self._playwright = None
+
+
+SHARED_BROWSER = SharedBrowser()
+
+
 def new_page(browser: Any, **options: Any) -> Any:
     """Return a page in a context with `options`, which has patience."""
     context = browser.new_context(**options)

@@ -12,7 +12,7 @@ import pytest
 
 from mil_heatmaps.scores.score_file import ScoreFile
 from mil_heatmaps.viewer.catalog import Catalog, NamedFile, SlideEntry
-from tests.helpers.browser import MARKUP, SIZE, Open, new_page, show, words_of
+from tests.helpers.browser import MARKUP, SHARED_BROWSER, SIZE, Open, new_page, show, words_of
 from tests.helpers.places import ROOT
 from tests.helpers.viewer import LEAVING, RunningViewer, running, write_score_file
 
@@ -29,9 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Any]:
-    """One Chromium for all of them: it must end before other tests may run an event loop of their own."""
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    """The Chromium of the tests in this folder; tests/conftest.py ends it before a test of another folder."""
     pytest.importorskip("starlette", reason="the extra 'viewer' is not installed")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -39,10 +39,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     if not (ROOT / "src/mil_heatmaps/viewer/page/vendor/openseadragon.min.js").is_file():
         pytest.skip("OpenSeadragon was not fetched (python hatch_build.py)")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=program, args=FLAGS)
-        yield chromium
-        chromium.close()
+    return SHARED_BROWSER.start(playwright.sync_playwright, executable_path=program, args=FLAGS)
 
 
 @pytest.fixture(scope="module")
