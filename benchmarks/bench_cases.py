@@ -111,7 +111,7 @@ def _finish(config: Path) -> None:
 
 def _survey_seconds(config: Path) -> float:
     from mil_heatmaps.config.config import load_config
-    from mil_heatmaps.pipeline.decide import no_collection
+    from mil_heatmaps.machine import no_collection
     from mil_heatmaps.pipeline.runner import Runner, RunOptions
 
     start = time.process_time()

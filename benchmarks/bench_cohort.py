@@ -49,7 +49,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def make(root: Path, slides: int, patches: int) -> Path:
-    """Write slides, features, checkpoint, list; return the config without its run_arguments."""
+    """Write slides, features, checkpoint, list; return the config without its run_arguments. What is there, stays."""
     import h5py
     import numpy as np
     import torch
@@ -59,6 +59,9 @@ def make(root: Path, slides: int, patches: int) -> Path:
     from benchmarks.big_slide import make_big_slide
     from mil_heatmaps.checkpoints.builder import create_model
 
+    path = root / "config.yaml"
+    if path.exists():
+        return path
     (root / "slides").mkdir()
     (root / "h5").mkdir()
     make_big_slide(root / "slides" / "s000.tif")
@@ -88,7 +91,6 @@ def make(root: Path, slides: int, patches: int) -> Path:
         "heatmap_arguments": {"vis_level": LEVEL, "figure": False, "save_orig": False},
         "sample_arguments": {"samples": []},
     }  # fmt: skip
-    path = root / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
 
@@ -213,6 +215,8 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where to put the files (1.1 GB); default: a temporary folder")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the files here, and use those that are there")
+    parser.add_argument("--steady", action="store_true", help="serial and the floor alone")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--picture_only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -221,10 +225,19 @@ def main() -> None:
         return
     adopt_orphans()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
+        folder = options.keep or Path(name)
+        folder.mkdir(exist_ok=True)
         config = make(folder, options.slides, options.patches)
         print(f"{options.slides} slides, {options.patches} patches, load {os.getloadavg()[0]:.1f} before")
         found: dict[str, list[dict[str, float]]] = {}
+        ratios: list[float] = []
+        for _ in range(options.rounds if options.steady else 0):
+            run, least = run_ours(config, "serial"), sum(floor_of(folder, options.patches).values())
+            ratios.append(run["steady"] / least)
+            print(f"serial, steady: {run['steady']:.3f} s, floor {least:.3f} s, {ratios[-1]:.2f} times", flush=True)
+        if options.steady:
+            print(f"median of {len(ratios)}: {statistics.median(ratios):.2f} times its floor")
+            return
         for number in range(options.rounds):
             for way in RUNS:
                 run = run_ours(config, way)

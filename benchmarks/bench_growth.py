@@ -4,6 +4,11 @@
     python benchmarks/bench_growth.py --rows 1000 10000 100000
     python benchmarks/bench_growth.py --parts --rows 1000 10000 100000 1000000
 
+    python benchmarks/bench_growth.py --finished 100000 --folder DIR     resuming alone; DIR is kept, and used again
+
+With --finished every slide is done and its record tells of its files as they are: the survey that finds this out, five
+times, and the whole run.
+
 With --parts what knows every row is measured alone, time and memory against rows with the fitted exponent: reading the
 list, writing and reading records, the tables, the viewer's catalogue, the report's table.
 
@@ -21,6 +26,7 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -33,6 +39,8 @@ from benchmarks.growth_parts import PARTS, run_parts
 from mil_heatmaps.config.config import load_config
 from mil_heatmaps.execution import scheduler
 from mil_heatmaps.execution.slide_tasks import SlideTask
+from mil_heatmaps.machine import no_collection
+from mil_heatmaps.pipeline.decide import survey
 from mil_heatmaps.pipeline.runner import Runner
 from mil_heatmaps.records.run_tables import ListKeeper
 from mil_heatmaps.records.slide_record import SlideRecord
@@ -131,6 +139,44 @@ def measure(cohort: SmallCohort) -> dict[str, float]:
     }
 
 
+def make_finished(root: Path, rows: int) -> Path:
+    """Return the config of a cohort whose slides are all done, with records that know their files; made only once."""
+    config = root / f"finished_{rows}.yaml"
+    if config.exists():
+        return config
+    multiplier = Multiplier(make(root))
+    multiplier.grow(rows)
+    for number in range(rows):  # a new name changes the ctime of its file, so the records come last
+        path = multiplier.cohort.record(name_of(number))
+        record = json.loads(path.read_text())
+        for name, seen in record["files"].items():
+            seen[:3] = (status := os.stat(name)).st_size, status.st_mtime_ns, status.st_ctime_ns
+        path.write_text(json.dumps(record, sort_keys=True))
+    os.replace(multiplier.cohort.write(), config)
+    return config
+
+
+def resume(path: Path, rows: int) -> None:
+    """Print what it takes to find that all slides are done, and to run."""
+    config = load_config(path)
+    runner = Runner(config)
+    jobs, surveys = runner.chosen_jobs(), []
+    for _ in range(5):
+        runner = Runner(config)
+        began = time.process_time()
+        with no_collection():  # as in a run
+            found = list(survey(jobs, runner.settings, runner.stages, brief=True))
+        surveys.append(1e3 * (time.process_time() - began) / rows)
+        assert all(slide.up_to_date and not slide.read_files for slide in found)
+        del found
+    print(f"survey, CPU ms a slide: median {statistics.median(surveys):.3f}, least {min(surveys):.3f}", flush=True)
+    began, cpu = time.perf_counter(), time.process_time()
+    summary = Runner(config).run()
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    assert len(summary.reused) == rows, summary
+    print(f"run over {rows:,} finished slides: {seconds:.1f} s, {cpu:.1f} s of CPU", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 4000])
@@ -138,7 +184,13 @@ def main() -> None:
     parser.add_argument(
         "--parts", nargs="*", choices=tuple(PARTS), metavar="PART", help=f"these alone: {', '.join(PARTS)}; none: all"
     )
+    parser.add_argument("--finished", type=int, metavar="ROWS", help="resume a cohort of this many finished slides")
     options = parser.parse_args()
+    if options.finished is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            root = options.folder or Path(folder)
+            resume(make_finished(root, options.finished), options.finished)
+        return
     if options.parts is not None:
         run_parts(options.rows, options.parts or tuple(PARTS))
         return

@@ -5,12 +5,17 @@ from __future__ import annotations
 import ctypes
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from mil_heatmaps.errors import ModelError
+from mil_heatmaps.errors import LostGpuError, ModelError
+from mil_heatmaps.words import said_by
 
 if TYPE_CHECKING:
     import torch
+
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cudnn_status_alloc", "cublas_status_alloc")
+_LOST = ("cuda error", "hip error", "cudnn_status_execution_failed", "cublas_status_execution_failed", "nccl error")
+"""What torch says when memory runs out, and when a GPU is lost or in error."""
 
 
 def choose_device(wanted: str | torch.device) -> str:
@@ -61,3 +66,31 @@ def surely_without_gpu() -> bool:
     except OSError:
         return True
     return False
+
+
+def says_out_of_memory(error: BaseException) -> bool:
+    """Say whether the words of an error mean that memory ran out, on the GPU or on the host."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _MEMORY)
+
+
+def lost_gpu(error: BaseException | None) -> BaseException | None:
+    """Return the error, or one that it came from, which means that a GPU is lost or in error; None if none does.
+
+    Nothing on the GPU can be used any more by the process that met it.
+    """
+    while error is not None:
+        text = str(error).lower()
+        says_lost = isinstance(error, RuntimeError) and any(words in text for words in _LOST)
+        if isinstance(error, LostGpuError) or (says_lost and not says_out_of_memory(error)):
+            return error
+        error = error.__cause__
+    return None
+
+
+def raise_lost_gpu(error: BaseException, at_work: str) -> NoReturn:
+    """Raise a LostGpuError that says what to do; `at_work` is what ran on the GPU."""
+    raise LostGpuError(
+        f"the GPU failed while {at_work} ({said_by(error)}): what was done is kept; run again, on the processor with "
+        "model_arguments.device: cpu where the GPU stays away"
+    ) from error

@@ -37,6 +37,10 @@ class ModelError(HeatmapError, ValueError):
     """A model name, override or score does not exist, or a model misbehaved."""
 
 
+class LostGpuError(ModelError):
+    """A GPU is lost or in error, so that this process can use nothing on it any more."""
+
+
 class ScoreError(HeatmapError, ValueError):
     """Patch scores, or the file that holds them, are wrong."""
 

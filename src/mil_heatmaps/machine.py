@@ -1,12 +1,14 @@
-"""How many cores and how much memory this process may use, and whether a process is alive.
+"""How many cores and how much memory this process may use, when it collects garbage, whether a process is alive.
 
 A container or a batch job has only a part of the machine.
 """
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 _JOB_CORES = {
@@ -117,3 +119,25 @@ def _group_bytes(folder: Path) -> int | None:
         except (OSError, ValueError, KeyError):
             return left
     return None
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Disable garbage collection while hundreds of thousands of long-lived objects are created."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def kept_from_collection() -> Iterator[None]:
+    """Exempt all existing objects, such as the slides of a long list, from garbage collection within the block."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

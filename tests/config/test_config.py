@@ -304,4 +304,7 @@ def test_numbers_of_labels_begin_at_zero(load: Loader) -> None:
     said = message(load, "data_arguments: {data_dir: ., scores_dir: ., label_dict: {a: 1, b: 2}}\n")
     assert "label_dict has numbers that begin at 1 (a: 1, b: 2), but those of a model's outputs begin at 0" in said
     assert "{a: 0, b: 1}" in said
+    gap = message(load, "data_arguments: {data_dir: ., scores_dir: ., label_dict: {a: 0, b: 2}}\n")
+    assert "label_dict gives no name to class 1, and numbers follow one another from 0" in gap
+    assert "n_classes" not in gap
     assert "3" not in said.replace("x.yaml", "")

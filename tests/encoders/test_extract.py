@@ -205,7 +205,7 @@ def test_a_gpu_that_is_lost_is_said_and_another_run_goes_on_where_it_stopped(sli
                 raise RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA")
             return super().encode(tensor)
 
-    with pytest.raises(ModelError, match=r"GPU failed .* on cpu \(.*unspecified launch failure.*\): what was encoded"):
+    with pytest.raises(ModelError, match=r"GPU failed .* on cpu \(.*unspecified launch failure.*\): what was done"):
         extract_features(slide, GRID, Lost(), tmp_path / "t.h5", batch_size=2, threads=1)
     again = Failing()
     done = extract_features(slide, GRID, again, tmp_path / "t.h5", batch_size=2, threads=1)

@@ -10,6 +10,7 @@ import torch
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.read import feature_info, read_coords, read_features
+from mil_heatmaps.slides.slide_space import SlideSpace
 from tests.helpers.features import TRIDENT, grid_coords, numbers, write
 
 
@@ -62,6 +63,22 @@ def test_a_pt_dict_may_hold_its_coordinates(tmp_path: Path) -> None:
     assert read_features(tmp_path / "s.pt").grid.size_l0 == (256, 256)
     assert feature_info(tmp_path / "s.pt").has_coords
     assert len(read_coords(tmp_path / "s.pt")) == 20
+
+
+def test_what_a_pt_dict_says_of_its_coordinates_counts_as_in_hdf5(tmp_path: Path) -> None:
+    held = {"features": torch.from_numpy(numbers()), "coords": torch.from_numpy(grid_coords() * 0.5)}
+    held |= {"unit": "um", "tile_size_um": torch.tensor([128.0]), "slide_id": "other.svs"}
+    held |= {"history": [1, 2, 3], "nested": {"a": 1}, 7: "seven"}
+    torch.save(held, tmp_path / "s.pt")
+    read = read_features(tmp_path / "s.pt", space=SlideSpace((4096, 4096), mpp=0.5, name="s"))
+    np.testing.assert_array_equal(read.grid.coords_l0, grid_coords())
+    assert read.grid.size_l0 == (256, 256)
+    assert {note.code for note in read.notes} == {"units", "pairing"}
+    with pytest.raises(FeatureError, match="µm"):
+        read_features(tmp_path / "s.pt", space=SlideSpace((4096, 4096)))
+    torch.save({"feats": held["features"], "coords": held["coords"]}, tmp_path / "t.pt")
+    with pytest.raises(FeatureError, match="does not say whether its coords are pixels or µm"):
+        read_features(tmp_path / "t.pt", space=SlideSpace((4096, 4096), mpp=0.5))
 
 
 class Evil:

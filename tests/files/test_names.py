@@ -76,6 +76,13 @@ def test_files_of_a_slide_that_are_of_no_use_are_named_with_the_reason(tmp_path:
         outlines(tmp_path).find("S", "S.svs")
 
 
+def test_several_files_are_called_by_the_plural_of_what_they_are(tmp_path: Path) -> None:
+    touch(tmp_path / "S.qpdata")
+    regions = StemIndex([tmp_path], (".geojson",), noun="region of interest")
+    assert regions.unused("S").endswith("are read as regions of interest")
+    assert outlines(tmp_path).nouns == "outline files"
+
+
 def test_a_longer_name_is_told_on_request_and_the_slide_itself_never(tmp_path: Path) -> None:
     touch(tmp_path / "S_tissue.geojson", tmp_path / "S.svs")
     index = outlines(tmp_path)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,34 @@ class KillerOnce(_Marked):
         if not marker.exists():
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class GpuLoser(_Marked):
+    """Loses its GPU on the slide, as torch says it; in the process that lost it nothing works from then on.
+
+    `forwards` of the slide still work, and all do while the file `sound` is there.
+    """
+
+    lost_in: ClassVar[set[int]] = set()
+    """Processes without a GPU."""
+
+    def __init__(self, sound: str = "", forwards: int = 0) -> None:
+        super().__init__()
+        self.sound, self.left = sound, forwards
+        self.begun = False
+
+    def forward(self, h: Tensor) -> Tensor:
+        if not (self.sound and Path(self.sound).exists()):
+            self.begun |= float(h.reshape(-1)[0]) == MARK
+            if self.begun and self.left <= 0:
+                self.lost_in.add(os.getpid())
+            self.left -= self.begun
+        if os.getpid() in self.lost_in:
+            if self.sound:
+                Path(self.sound).touch()  # the next process finds it in order
+            kind = getattr(torch, "AcceleratorError", RuntimeError)
+            raise kind("CUDA error: unspecified launch failure\nCompile with")
+        return super().forward(h)
 
 
 class DiskFiller(_Marked):

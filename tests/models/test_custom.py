@@ -92,6 +92,10 @@ class Width(nn.Module):
     def forward(self, h):
         return h.mean(), h[..., 0]
 
+class Complex(nn.Module):
+    def forward(self, h):
+        return h.mean(dim=1), h[0, :, 0] * 1j
+
 class Text(nn.Module):
     def forward(self, h):
         return "malignant"
@@ -172,6 +176,7 @@ def test_patch_scores_alone_give_no_prediction(module: str) -> None:
         ("Crashes", r"failed on features of shape \(6, 4\), RuntimeError: out of ideas"),
         ("Leaves", r"failed on features of shape \(6, 4\), SystemExit: 3"),
         ("LogitsOnly", "returned no patch scores"),
+        ("Complex", r"Complex returned complex patch scores \(torch\.complex64\); real numbers are needed"),
         ("Text", "returned a str: it must return logits"),
         ("PerPatch", r"returned logits of shape \(1, 6, 2\): one row for the slide is needed"),
         ("Miscounts", "returned 3 logits, but its num_classes is 2"),

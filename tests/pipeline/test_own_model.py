@@ -35,6 +35,9 @@ class Claims(Heads):
 
 class Wants(Heads):
     in_dim = 7
+
+class Two(Heads):
+    num_classes = 2
 """
 
 
@@ -93,6 +96,15 @@ def test_a_model_that_does_not_say_its_width_works_beside_an_encoder(tmp_path: P
     cohort.config["model_arguments"]["model_class"] = f"{tmp_path / 'lab.py'}:Wants"
     cohort.config["exp_arguments"]["save_exp_code"] = "F"  # where there are no features yet
     with pytest.raises(FeatureError, match=r"makes 48-d features, but model .*lab.py:Wants takes 7-d ones"):
+        run(cohort)
+
+
+def test_names_of_another_number_are_told_with_the_model_where_no_checkpoint_is(tmp_path: Path) -> None:
+    cohort = cohort_of(tmp_path, "Two")
+    cohort.config["model_arguments"] |= {"task": "multilabel", "output_names": ["a", "b", "c"]}
+    cohort.config["data_arguments"].pop("label_dict", None)
+    cohort.config["exp_arguments"].pop("n_classes", None)
+    with pytest.raises(ConfigError, match=r"names 3 outputs \(a, b, c\) but the model .*lab\.py:Two has 2 outputs"):
         run(cohort)
 
 

@@ -191,6 +191,44 @@ def test_every_patch_with_a_pixel_of_tissue_is_seen_whatever_the_bands(seed: int
     assert coverage.uncoloured(grid, (width, height), whole=True).outside_tissue == unseen
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_outlines_that_cross_themselves_and_patches_at_the_border_are_decided_as_by_pixels(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    width, height = (int(side) for side in rng.integers(5, 900, 2))
+    frame = Frame(0, (width, height), (1.0, 1.0), corner_l0=tuple(rng.integers(-40, 40, 2).tolist()))
+
+    def outline() -> npt.NDArray[np.int32]:
+        walk = rng.integers(-1, 2, (300, 2)).cumsum(axis=0) * int(rng.choice([1, 4, 32]))
+        knot = rng.integers(-900, 900, (int(rng.integers(1, 12)), 2))
+        return np.asarray((walk, knot)[rng.integers(2)] + rng.integers(0, 900, 2), np.int32)[:, None]
+
+    outlines = tuple(outline() for _ in range(rng.integers(6)))
+    raster = TissueRaster(TissueMask(outlines, tuple((outline(),) for _ in outlines)), frame)
+    size = rng.choice([1, 2, 5, 33, 200], 2)
+    corners = rng.integers(-size - 3, (width + 4, height + 4), (300, 2))
+    ends = corners + size - rng.integers(0, 2, (300, 2))  # sizes differ by a pixel, as by rounding
+    canvas = PatchCanvas(corners, (int(size[0]), int(size[1])), np.ones(300), (width, height), ends_px=ends)
+    coverage, whole = Coverage(canvas, np.ones(300, np.bool_), raster), raster.rows(0, height)
+    for y0 in range(0, height, 16):
+        coverage.look(raster.rows(y0, min(y0 + 16, height)), y0)
+    boxes = np.hstack([np.maximum(corners, 0), np.minimum(ends, (width, height))]).tolist()
+    shown = [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes if x0 < x1 and y0 < y1]
+    found = coverage.uncoloured(PatchGrid(corners, (1, 1), (1, 1)), (width, height), whole=True)
+    assert found.outside_tissue == sum(not whole[y0:y1, x0:x1].any() for x0, y0, x1, y1 in shown)
+    assert found.total == found.outside_tissue + 300 - len(shown)
+
+
+def test_a_look_that_is_late_takes_nothing_back() -> None:
+    frame = Frame(0, (100, 100), (1.0, 1.0))
+    raster = TissueRaster(TissueMask((ring(0, 0, 100, 9),), ((),)), frame)
+    corners = np.array([[x, 0] for x in range(0, 90, 10)])
+    coverage = Coverage(PatchCanvas(corners, (10, 40), np.ones(9), (100, 100)), np.ones(9, np.bool_), raster)
+    for y0, y1 in ((0, 20), (20, 40)):  # the second band holds none of the tissue that the first one shows
+        coverage.look(raster.rows(y0, y1), y0)
+    assert not coverage.waits(0, 100)
+    assert coverage.uncoloured(PatchGrid(corners, (10, 40), (10, 40)), (100, 100), whole=True).total == 0
+
+
 def test_a_patch_that_ends_where_a_band_begins_is_not_looked_at_there() -> None:
     frame = Frame(0, (100, 100), (1.0, 1.0))
     raster = TissueRaster(TissueMask((ring(32, 5, 30, 40),), ((),)), frame)

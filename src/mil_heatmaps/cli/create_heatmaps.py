@@ -16,6 +16,7 @@ from mil_heatmaps.cli.parsing import CommandParser, count
 from mil_heatmaps.cli.plan import print_plan
 from mil_heatmaps.cli.running import exit_code_of, print_checkpoint, run_log, write_run_report
 from mil_heatmaps.cohort.shards import Shard
+from mil_heatmaps.machine import no_collection
 from mil_heatmaps.words import counted
 
 EPILOG = """examples:
@@ -242,9 +243,10 @@ def _devices(names: list[str] | None) -> str | list[str] | None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from mil_heatmaps.config.config import load_config
-    from mil_heatmaps.pipeline.runner import Runner, RunOptions
-    from mil_heatmaps.progress.bars import choose_progress
+    with no_collection():  # what is imported stays
+        from mil_heatmaps.config.config import load_config
+        from mil_heatmaps.pipeline.runner import Runner, RunOptions
+        from mil_heatmaps.progress.bars import choose_progress
 
     overrides: dict[str, Any] = {
         key: value

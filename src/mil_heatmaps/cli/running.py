@@ -28,6 +28,8 @@ def exit_code_of(command: Callable[[], int], words: Callable[[str], str] = str) 
 
     `words` rewrites the message in the terms of this command line.
     """
+    # Pydantic would look for plugins in every installed package, which takes longer than reading a config.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Cleaning up torch at exit would take half a second; the system gets the memory back anyway.
     atexit.register(gc.freeze)
     try:

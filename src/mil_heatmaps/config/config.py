@@ -104,8 +104,9 @@ def effective_yaml(cfg: Config) -> str:
     plain = cfg.model_dump(mode="json")
     for section, key, value in portable_values(cfg):
         plain[section][key] = value
-    for section in ("segmentation_arguments", "visualization_arguments"):  # only what overrides the preset
-        plain[section] = getattr(cfg, section).model_dump(mode="json", exclude_unset=True)
+    layers = ("segmentation_arguments", "visualization_arguments")  # only what overrides the preset
+    given = cfg.model_dump(mode="json", include=set(layers), exclude_unset=True)
+    plain |= {section: given.get(section, {}) for section in layers}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
 
 

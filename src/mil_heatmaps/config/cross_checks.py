@@ -86,7 +86,10 @@ def _labels(cfg: Config) -> list[Problem]:
             )
     if unnamed := sorted(set(range(n_classes)) - set(labels.values())):
         numbers = ", ".join(map(str, unnamed))
-        problems.append(Problem(path, f"gives no name to class {numbers}, but n_classes is {n_classes}"))
+        # Without n_classes in the config it is the largest number and one, which nobody gave.
+        gap = unnamed[-1] < max(labels.values())
+        why = "and numbers follow one another from 0" if gap else f"but n_classes is {n_classes}"
+        problems.append(Problem(path, f"gives no name to class {numbers}, {why}"))
     return problems
 
 

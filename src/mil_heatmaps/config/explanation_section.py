@@ -83,7 +83,7 @@ class ExplanationArguments(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        Settings(**self.model_dump(exclude={"scores", "targets", "baseline"}))
+        Settings(**{key: value for key, value in self if key not in ("scores", "targets", "baseline")})
         if self.masks < 2 * self.groups:
             raise ValueError(
                 f"masks must be even and at least twice the {self.groups} groups, got {self.masks}; choose "

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from mil_heatmaps.config.drawing_sections import HeatmapArguments, SampleArguments
 from mil_heatmaps.config.explanation_section import ExplanationArguments
@@ -28,27 +28,35 @@ from mil_heatmaps.weights.hub import name_of_weights
 from mil_heatmaps.words import printable
 
 
+def _left_out(**keys: Any) -> Any:
+    """Return the field of a section that may be left out, which then has these keys.
+
+    They are checked with the whole config: a section made by itself would build a validator of its own.
+    """
+    return Field(default_factory=lambda: keys, validate_default=True)
+
+
 class Config(BaseModel):
     """The whole config; build it with `load_config` or `make_config`, which check what one section cannot."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    exp_arguments: ExpArguments = ExpArguments()
+    exp_arguments: ExpArguments = _left_out()
     data_arguments: DataArguments
-    patching_arguments: PatchingArguments = PatchingArguments()
-    encoder_arguments: EncoderArguments = EncoderArguments()
-    model_arguments: ModelArguments = ModelArguments()
-    heatmap_arguments: HeatmapArguments = HeatmapArguments()
-    explanation_arguments: ExplanationArguments = ExplanationArguments()
-    sample_arguments: SampleArguments = SampleArguments()
-    segmentation_arguments: SegmentationArguments = SegmentationArguments()
-    visualization_arguments: VisualizationArguments = VisualizationArguments()
-    faithfulness_arguments: FaithfulnessArguments = FaithfulnessArguments(level="none")
-    export_arguments: ExportArguments = ExportArguments()
-    video_arguments: VideoArguments = VideoArguments(mode="none")
-    report_arguments: ReportArguments = ReportArguments(write=False)
-    run_arguments: RunArguments = RunArguments()
-    insight_arguments: InsightArguments = InsightArguments()
+    patching_arguments: PatchingArguments = _left_out()
+    encoder_arguments: EncoderArguments = _left_out()
+    model_arguments: ModelArguments = _left_out()
+    heatmap_arguments: HeatmapArguments = _left_out()
+    explanation_arguments: ExplanationArguments = _left_out()
+    sample_arguments: SampleArguments = _left_out()
+    segmentation_arguments: SegmentationArguments = _left_out()
+    visualization_arguments: VisualizationArguments = _left_out()
+    faithfulness_arguments: FaithfulnessArguments = _left_out(level="none")
+    export_arguments: ExportArguments = _left_out()
+    video_arguments: VideoArguments = _left_out(mode="none")
+    report_arguments: ReportArguments = _left_out(write=False)
+    run_arguments: RunArguments = _left_out()
+    insight_arguments: InsightArguments = _left_out()
 
     _source: Path | None = PrivateAttr(None)
     _inputs: InputPaths = PrivateAttr(default_factory=InputPaths)

@@ -25,7 +25,8 @@ class Section(BaseModel):
     """Keys that records of earlier versions do not have: they are left out of them while they have their default."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=()
+        extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=(),
+        defer_build=True,  # the validator of the whole config holds those of the sections
     )
 
     def not_on_record(self) -> frozenset[str]:

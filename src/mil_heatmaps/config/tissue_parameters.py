@@ -7,7 +7,7 @@ are kept.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from mil_heatmaps.config.tissue_sections import SegmentationArguments, Visualiza
 from mil_heatmaps.config.validation_errors import describe_cell
 from mil_heatmaps.errors import ConfigError, ProcessListError
 from mil_heatmaps.files.csv_tables import read_table
+from mil_heatmaps.slides.segmentation_params import SegmentationParams
 from mil_heatmaps.words import did_you_mean
 
 Layer = TypeVar("Layer", SegmentationArguments, VisualizationArguments)
@@ -35,11 +36,16 @@ PARAMETER_KEYS = (*SEGMENTATION_KEYS, *VISUALIZATION_KEYS)
 class SlideParams:
     """All parameters of one slide."""
 
-    segmentation: SegmentationArguments = field(default_factory=SegmentationArguments)
-    visualization: VisualizationArguments = field(default_factory=VisualizationArguments)
+    segmentation: SegmentationArguments = field(default_factory=SegmentationArguments.model_construct)
+    visualization: VisualizationArguments = field(default_factory=VisualizationArguments.model_construct)
 
     def __hash__(self) -> int:  # of some values only: it is asked for once a row of a long process list
         return hash((self.segmentation.sthresh, self.segmentation.a_t, self.visualization.line_thickness))
+
+    @cached_property  # most slides share their parameters
+    def of_tissue(self) -> SegmentationParams:
+        """How tissue is found, as `segment_tissue` takes it."""
+        return self.segmentation.params
 
     def value(self, key: str) -> Any:
         """Return the parameter named `key`."""

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mil_heatmaps.devices import lost_gpu, raise_lost_gpu, says_out_of_memory
 from mil_heatmaps.encoders.base import PatchEncoder
 from mil_heatmaps.errors import ModelError
-from mil_heatmaps.words import said_by
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +20,6 @@ CPU_BATCH = 8
 """Larger batches do not fit the CPU's cache (32 took 1.5 times as long), and a killed run loses more patches."""
 _MOST = 512
 _PROBE = 8
-_SAID = ("out of memory", "can't allocate memory", "not enough memory", "cudnn_status_alloc", "cublas_status_alloc")
-_LOST = ("cuda error", "hip error", "cudnn_status_execution_failed", "cublas_status_execution_failed", "nccl error")
 _SHARE = 0.6
 """Share of the free GPU memory that is used: the allocator needs room, and others may use the GPU too."""
 
@@ -30,14 +28,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that memory ran out, on the GPU or on the host."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in _SAID)
-
-
-def is_lost_gpu(error: BaseException) -> bool:
-    """Say whether an error means that a GPU is lost or in error, so that nothing on it can be used any more."""
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and not is_out_of_memory(error) and any(words in text for words in _LOST)
+    return says_out_of_memory(error)
 
 
 def find_batch_size(encoder: PatchEncoder, example: npt.NDArray[Any], device: torch.device, lanes: int) -> int:
@@ -112,12 +103,8 @@ class BatchEncoder:
             try:
                 features = self._encode_part(part)
             except (RuntimeError, MemoryError) as error:
-                if is_lost_gpu(error):
-                    raise ModelError(
-                        f"the GPU failed while encoder {self._encoder.name} ran on {self._device} "
-                        f"({said_by(error)}): what was encoded is kept; run again, on the processor with "
-                        "model_arguments.device: cpu where the GPU stays away"
-                    ) from error
+                if lost_gpu(error) is not None:
+                    raise_lost_gpu(error, f"encoder {self._encoder.name} ran on {self._device}")
                 if not is_out_of_memory(error):
                     raise
                 self.halve(tried, error.with_traceback(None))  # its frames hold the tensors that filled the memory

@@ -7,6 +7,7 @@ All are `concurrent.futures` executors. When a worker dies or hangs, only the fu
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -16,11 +17,15 @@ from typing import Any, Literal, TypeVar
 from mil_heatmaps import machine
 from mil_heatmaps.errors import WorkerError
 from mil_heatmaps.execution.worker_server import fresh_processes
+from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.run_slide import OnStage
 from mil_heatmaps.words import said_by
 
 Result = TypeVar("Result")
 Failure = Literal["died", "hung", "withdrawn"]
+
+GPU_LOST = 70
+"""Exit code of a worker that lost its GPU."""
 
 
 class SlideExecutor(Executor):
@@ -48,6 +53,10 @@ class SlideExecutor(Executor):
     def deaths(self, error: BaseException) -> int:
         """Return how many workers died of the slide, where `failure_of` says "died"."""
         return 1
+
+    def recorded(self, error: BaseException) -> bool:
+        """Whether a worker that died put the reason in the slide's record before."""
+        return False
 
     def look_after(self) -> None:
         """Check the workers; called a few times a second while slides are processed."""
@@ -101,7 +110,7 @@ class LocalPool(SlideExecutor):
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """Have a worker run `fn`."""
-        future: Future[Result] = self._pool.schedule(fn, args=args, kwargs=kwargs, timeout=self._timeout)
+        future: Future[Result] = self._pool.schedule(_work, args=(fn, *args), kwargs=kwargs, timeout=self._timeout)
         return future
 
     def ask(self, fn: Callable[..., Result], /, *args: Any) -> Result:
@@ -126,9 +135,15 @@ class LocalPool(SlideExecutor):
     def describe_death(self, error: BaseException) -> str:
         """Name the signal or the exit code. The kernel sends SIGKILL when memory runs out."""
         code = getattr(error, "exitcode", None)
+        if self.recorded(error):
+            return "its GPU failed"
         if code == -9:
             return "killed by signal 9, as when memory runs out"
         return f"signal {-code}" if isinstance(code, int) and code < 0 else f"exit code {code}"
+
+    def recorded(self, error: BaseException) -> bool:
+        """Whether a lost GPU was the end of the worker."""
+        return getattr(error, "exitcode", None) == GPU_LOST
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers finish, then end them."""
@@ -144,6 +159,14 @@ class LocalPool(SlideExecutor):
             return
         self._pool.stop()
         self._pool.join()
+
+
+def _work(fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    """Return what `fn` returns; end this worker after a slide that lost its GPU, as only a new process can use it."""
+    result = fn(*args, **kwargs)
+    if isinstance(result, SlideRun) and result.gpu_lost:
+        os._exit(GPU_LOST)
+    return result
 
 
 def _start_worker() -> None:

@@ -79,6 +79,7 @@ class Execution:
         self._told_encoding = time.monotonic()
         self._encoding_shown = False
         self._put_back: Callable[[], None] | None = None
+        self._gpu_lost = False
         self.lost_workers = False
         self.dead_writers: frozenset[str] = frozenset()
 
@@ -177,12 +178,12 @@ class Execution:
         device = self._own_device()
         alone = (replace(task, threads=serial.threads, device=device) for task in tasks)
         if workers == 1:
-            yield from scheduler.run([(self._where(task), task)] for task in alone)
+            yield from self._noting(scheduler.run([(self._where(task), task)] for task in alone))
             self.lost_workers |= scheduler.lost_workers
             return 0
         for task in alone:
             left -= 1
-            for run in scheduler.run([[(self._where(task), task)]]):
+            for run in self._noting(scheduler.run([[(self._where(task), task)]])):
                 yield run
                 self.lost_workers |= scheduler.lost_workers
                 if run.done and run.seconds * left >= WORTH_WORKERS_S and self._most_workers() > 1:
@@ -192,9 +193,22 @@ class Execution:
         return left
 
     def _where(self, task: SlideTask) -> str:
-        """Return the executor for a slide: this process, or a separate one that a hostile file may end."""
+        """Return the executor for a slide: this process, or a separate one that a hostile file may end.
+
+        After a slide that lost its GPU only another process can use it.
+        """
+        if self._gpu_lost:
+            return APART
         never = self._config.run_arguments.isolate == "never"
         return CPU if never or headers_pass(task.job.slide_path) else APART
+
+    def _noting(self, runs: Iterator[SlideRun]) -> Iterator[SlideRun]:
+        """Yield the runs, and note when this process has lost its GPU."""
+        for run in runs:
+            if run.gpu_lost and not self._gpu_lost:
+                self._gpu_lost = True
+                logger.warning("this process lost its GPU: the other slides are processed in another one")
+            yield run
 
     def _on_start(self, task: SlideTask) -> None:
         self._progress.slide(task.job.slide_id)

@@ -212,6 +212,8 @@ class Scheduler:
         """Record the slide as failed, as its worker cannot."""
         job = slide.task.job
         record = SlideRecord.load(job.paths.record, job.slide_id)
+        if record.status == "failed" and executor.recorded(error):
+            return SlideRun(record, (), 0.0)
         if failure == "died":
             what = f"its worker died ({executor.describe_death(error)}), {counted(slide.attempts, 'time')}"
         elif failure == "hung":

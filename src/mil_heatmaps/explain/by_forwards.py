@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mil_heatmaps.devices import lost_gpu
 from mil_heatmaps.errors import ModelError
 from mil_heatmaps.explain.answers import Sets, kept_rows, others
 from mil_heatmaps.explain.outputs import Outputs
@@ -117,6 +118,8 @@ class WholeSlopes:
                 f = outputs(logits.to(torch.float64))
                 slopes = [torch.autograd.grad(one, x, retain_graph=i + 1 < len(f))[0] for i, one in enumerate(f)]
             except (RuntimeError, TypeError, NotImplementedError) as error:  # the user's own code may run here
+                if lost_gpu(error):
+                    raise
                 raise ModelError(
                     f"{self.title} gives no gradients ({str(error).splitlines()[0]}); choose leave_one_out, single, "
                     "occlusion or mask_regression, which need none"

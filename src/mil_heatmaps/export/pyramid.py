@@ -42,6 +42,7 @@ def write_ome_tiff(
     tile_size: int = 512,
     threads: int | None = None,
     notices: Sequence[str] = (),
+    painter: Painter | None = None,
 ) -> None:
     """Write the drawing as a pyramidal BigTIFF with OME metadata; QuPath, OpenSlide and tifffile open it.
 
@@ -60,6 +61,8 @@ def write_ome_tiff(
         Side of a tile, a multiple of 16. If the slide's tiles are copied, their size is used instead.
     notices : texts
         What a user should know about the slide, one line each, as the picture's description in the OME metadata.
+    painter : Painter, optional
+        Of this drawing, in its own frame; afterwards it knows which patches are coloured.
     """
     if compression not in ("jpeg", "deflate"):
         raise ConfigError(f"unknown compression {compression!r}; choose 'jpeg' or 'deflate'")
@@ -81,7 +84,7 @@ def write_ome_tiff(
             writer = PyramidWriter(
                 file, layouts, mpp=mpp, name=slide.slide_id, notes=notices, icc_profile=profile
             )
-            _write_over_tiles(writer, drawing, sources, layouts, quality, threads)
+            _write_over_tiles(writer, drawing, sources, layouts, quality, threads, painter)
         else:
             sizes = level_sizes(drawing.size_px, tile_size)
             layout = LevelLayout(drawing.size_px, (tile_size, tile_size))
@@ -91,7 +94,7 @@ def write_ome_tiff(
             writer = PyramidWriter(
                 file, layouts, mpp=mpp, name=slide.slide_id, notes=notices, icc_profile=drawing.icc_profile
             )
-            _write_bands(writer, drawing, layouts, quality, threads)
+            _write_bands(writer, drawing, layouts, quality, threads, painter)
         writer.finish()
 
 
@@ -136,11 +139,12 @@ def _write_over_tiles(
     layouts: list[LevelLayout],
     quality: int,
     threads: int,
+    own: Painter | None,
 ) -> None:
     def runs() -> Iterator[_TileRun]:
         for number, (source, layout) in enumerate(zip(sources, layouts, strict=True)):
             frame = choose_frame(drawing.slide, source.level)
-            painter = Painter(replace(drawing, frame=frame))
+            painter = own if own is not None and frame == drawing.frame else Painter(replace(drawing, frame=frame))
             across, down = source.tiles
             for row in range(down):
                 y0 = row * source.tile_px[1]
@@ -155,6 +159,8 @@ def _write_over_tiles(
     for number, tiles in iter_in_order(tint, runs(), threads):
         for index, data in tiles:
             writer.write_tile(number, index, data)
+    if own is not None and choose_frame(drawing.slide, sources[0].level) != drawing.frame:
+        own.look()
 
 
 def _tinted(run: _TileRun, column: int, quality: int) -> tuple[int, bytes]:
@@ -176,10 +182,11 @@ def _tinted(run: _TileRun, column: int, quality: int) -> tuple[int, bytes]:
 
 
 def _write_bands(
-    writer: PyramidWriter, drawing: Drawing, layouts: list[LevelLayout], quality: int, threads: int
-) -> None:
+    writer: PyramidWriter, drawing: Drawing, layouts: list[LevelLayout], quality: int, threads: int,
+    painter: Painter | None,
+) -> None:  # fmt: skip
     rows = layouts[0].tile_px[1]
-    bands = iter_painted(drawing, rows, threads=1)
+    bands = iter_painted(drawing, rows, threads=1, painter=painter)
     pieces = iter_pyramid(bands, drawing.size_px, rows, len(layouts))
 
     def runs() -> Iterator[tuple[int, int, UInt8Array]]:

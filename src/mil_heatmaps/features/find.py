@@ -77,7 +77,7 @@ def find_coords_file(
     for folder in coords_folders(os.path.dirname(feature_file), coords_dir) if folders is None else folders:
         for name in names:
             candidate = f"{folder}/{name}"
-            if os.path.isfile(candidate) and (found := os.path.normpath(candidate)) != own:
+            if (found := os.path.normpath(candidate)) != own and os.path.isfile(candidate):
                 return Path(found)
     return None
 

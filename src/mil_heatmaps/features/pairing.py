@@ -9,7 +9,7 @@ from typing import Any
 from mil_heatmaps.files.hdf5 import text_attribute
 from mil_heatmaps.notices import Notice
 
-_SAID_IN = ("name", "slide_id")
+_SAID_IN = ("name", "slide_id", "slide_name", "wsi_name")
 
 _EXTENSION = re.compile(r"(\.ome)?\.[a-z][a-z0-9]{1,7}", re.IGNORECASE)
 

@@ -151,8 +151,9 @@ def _stored(
     """Return what a file holds: features as they are, coordinates if it has them, and its attributes."""
     refuse_foreign(path)
     if path.suffix == ".pt":
-        features, held = features_from_pt(path)
-        return features, None if held is None else StoredCoords(held, {}, path), {}
+        held = features_from_pt(path)
+        stored = None if held.coords is None else StoredCoords(held.coords, held.attributes, path)
+        return held.features, stored, held.attributes
     with hdf5.open_h5(path) as file:
         source, named = _features_dataset(file, path, bag_in(file, path, space.name), space.extractor)
         found = hdf5.dataset(file, "coords")
@@ -214,10 +215,10 @@ def feature_info(path: PathLike, space: SlideSpace | None = None) -> FeatureInfo
     path = Path(path)
     refuse_foreign(path)
     if path.suffix == ".pt":
-        features, held = features_from_pt(path)
+        features, coords, told = features_from_pt(path)
         n, width = checks.check_feature_shape(features.shape, features.dtype, str(path))
-        encoder = _encoder({}, path)
-        return FeatureInfo(path, n, width, str(features.dtype), encoder, held is not None, None, {})
+        encoder = _encoder(told, path)
+        return FeatureInfo(path, n, width, str(features.dtype), encoder, coords is not None, slide_size(told), told)
     with hdf5.open_h5(path) as file:
         space = space or SlideSpace()
         bag = bag_in(file, path, space.name, any_bag=True)

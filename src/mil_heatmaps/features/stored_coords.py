@@ -79,7 +79,7 @@ def told_attributes(path: Path, slide: str | None = None) -> dict[str, Any]:
     if (index := index_beside(path)) is not None:
         return read_index(index)[1]
     if path.suffix == ".pt":
-        return {}
+        return features_from_pt(path).attributes
     with hdf5.open_h5(path) as file:
         bag = bag_in(file, path, slide)
         return coords_attributes(file) if bag is None else coords_of(bag, path)[1]
@@ -132,8 +132,8 @@ def own_coords(path: Path, slide: str | None = None) -> StoredCoords | None:
     if is_index(path):
         return StoredCoords(*read_index(path), path)
     if path.suffix == ".pt":
-        held = features_from_pt(path)[1]
-        return None if held is None else StoredCoords(held, {}, path)
+        held = features_from_pt(path)
+        return None if held.coords is None else StoredCoords(held.coords, held.attributes, path)
     with hdf5.open_h5(path) as file:
         return coords_in(file, path, slide)
 

@@ -3,16 +3,19 @@
 torch is imported by the functions that need it, so that importing this module is cheap.
 """
 
+import math
 import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.features.units import FEATS
+from mil_heatmaps.files.hdf5 import plain
 from mil_heatmaps.files.safe_pickle import UnsafePickleError
 from mil_heatmaps.files.safe_torch import load_torch
 from mil_heatmaps.files.stand_ins import refuse_stand_in
@@ -48,11 +51,19 @@ def load_pt(path: Path) -> Any:
         raise FeatureError(f"{path}: damaged or not a torch file ({said_by(cause)})") from cause
 
 
-def features_from_pt(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Return the features, and the coordinates if the file holds them too.
+class HeldFeatures(NamedTuple):
+    """The features of a ``.pt`` file, its coordinates if it has any, and what else it says: unit, patch size, slide."""
 
-    A tensor or an array is the features; a dict has them as ``features`` (and ``coords``). bfloat16, which NumPy
-    lacks, becomes float32; no value changes.
+    features: npt.NDArray[Any]
+    coords: npt.NDArray[Any] | None
+    attributes: dict[str, Any]
+
+
+def features_from_pt(path: Path) -> HeldFeatures:
+    """Return what a file holds.
+
+    A tensor or an array is the features; a dict has them as ``features`` (and ``coords``), and its texts and single
+    numbers are what attributes are in HDF5. bfloat16, which NumPy lacks, becomes float32; no value changes.
     """
     held = load_pt(path)
     if isinstance(held, Mapping):
@@ -61,8 +72,29 @@ def features_from_pt(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | N
         if features is None:
             names = sorted(key for key in held if isinstance(key, str))
             raise FeatureError(f"{path}: a dict without 'features'; it holds {names[:12]}")
-        return _as_array(features, path), None if coords is None else _as_array(coords, path)
-    return _as_array(held, path), None
+        told, places = _told(held), None if coords is None else _as_array(coords, path)
+        if "features" not in held and "feats" in held:
+            told[FEATS] = "'feats'"
+        elif places is not None and places.dtype.kind == "f":
+            told[FEATS] = f"coords in {places.dtype}"
+        return HeldFeatures(_as_array(features, path), places, told)
+    return HeldFeatures(_as_array(held, path), None, {})
+
+
+def _told(held: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the texts, the numbers and the pairs of numbers of a dict, by name, as attributes of HDF5 are returned."""
+    told: dict[str, Any] = {}
+    for key, value in held.items():
+        if not isinstance(key, str) or key in (*_FEATURE_KEYS, *_COORDS_KEYS):
+            continue
+        shape = getattr(value, "shape", None)
+        if shape is not None and math.prod(shape) <= 2 and not getattr(value, "is_sparse", False):
+            value = value.tolist()
+        if isinstance(value, list | tuple) and len(value) <= 2 and all(isinstance(each, int | float) for each in value):
+            value = np.asarray(value)
+        if isinstance(value, str | bytes | int | float | np.ndarray) and np.size(value) in (1, 2):
+            told[key] = plain(value)
+    return told
 
 
 def _as_array(held: Any, path: Path) -> npt.NDArray[Any]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _FORMULA = re.compile(r"[=@\t]|[+-][A-Za-z]")
 """Beginning of a cell that a spreadsheet would run as a formula."""
+_ODD_SIGNS = "=@\t+-'"
+"""First signs of such cells, and of those that are guarded already."""
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -58,8 +60,9 @@ def unguarded(text: str) -> str:
 def _is_odd(text: str) -> bool:
     if text.isidentifier():  # nearly always
         return False
-    inside = text[1:] if text.startswith("'") else None
-    return bool(_FORMULA.match(text)) or text != text.strip() or (inside is not None and _is_odd(inside))
+    if text[:1] in _ODD_SIGNS and (_FORMULA.match(text) or (text.startswith("'") and _is_odd(text[1:]))):
+        return True
+    return text != text.strip()
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

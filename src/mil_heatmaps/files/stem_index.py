@@ -81,6 +81,12 @@ class StemIndex:
         self._missed = 0
         self._by_name: dict[str, list[Path]] = {}
 
+    @property
+    def nouns(self) -> str:
+        """What several of the files are: feature files, regions of interest."""
+        head, of, rest = self.noun.partition(" of ")
+        return f"{head}s{of}{rest}"
+
     @cached_property
     def by_stem(self) -> dict[str, list[Path]]:
         """The files of each stem, in the order they were found; listed on first use."""
@@ -147,7 +153,7 @@ class StemIndex:
     def too_many(self, name: str, paths: Sequence[Path]) -> str:
         """Return the message for several files that share a name."""
         return (
-            f"{len(paths)} {self.noun}s are named {name!r}: {first_of(paths, 4)}; keep one, or name a narrower folder"
+            f"{len(paths)} {self.nouns} are named {name!r}: {first_of(paths, 4)}; keep one, or name a narrower folder"
         )
 
     def _files(self, name: str) -> list[Path]:
@@ -200,17 +206,17 @@ class StemIndex:
 
     def _why_unused(self, path: Path, names: Sequence[str], longer: bool) -> str:
         if extension_of(path.name, self.extensions) is None:
-            return f"only files that end with {', '.join(self.extensions)} are read as {self.noun}s"
+            return f"only files that end with {', '.join(self.extensions)} are read as {self.nouns}"
         if path.is_dir():
             return f"it is a folder, no {self.noun}"
         inside = {part for folder in self.folders if path.is_relative_to(folder)
                   for part in path.relative_to(folder).parts[:-1]}  # fmt: skip
         if skipped := sorted(part for part in inside if part.startswith(self.skip)):
-            return f"files in a folder {skipped[0]} are no {self.noun}s"
+            return f"files in a folder {skipped[0]} are no {self.nouns}"
         if not longer:
             return ""
         stems = dict.fromkeys(stem for name in names for stem in self.stems_for(name))
-        return f"{self.noun}s of this slide are called {' or '.join(stems)}, up to the extension"
+        return f"{self.nouns} of this slide are called {' or '.join(stems)}, up to the extension"
 
     @cached_property
     def _other_files(self) -> list[tuple[str, str]]:

@@ -167,7 +167,10 @@ class CustomModel(MILModel):
         if callable(self._patch_scores_of):
             scores = self._patch_scores_of(x, **{name: corners[name] for name in self._asks[1]})
         if scores is not None and not isinstance(scores, Tensor):
-            scores = torch.from_numpy(np.array(scores, np.float32))
+            scores = torch.from_numpy(np.array(scores, None if np.iscomplexobj(scores) else np.float32))
+        for what, values in (("logits", logits), ("patch scores", scores)):
+            if isinstance(values, Tensor) and values.is_complex():
+                raise ModelError(f"{self.title} returned complex {what} ({values.dtype}); real numbers are needed")
         return logits, scores
 
     def _call_forward(self, x: Tensor, corners: dict[str, Tensor]) -> tuple[Tensor | None, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from mil_heatmaps.cohort.slide_job import SlideJob
@@ -15,28 +13,6 @@ from mil_heatmaps.records.slide_record import Decision, SlideRecord, decide
 from mil_heatmaps.stages.base import SlideWork, Stage
 from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.words import reason_of
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Disable garbage collection while hundreds of thousands of long-lived objects are created."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-@contextmanager
-def kept_from_collection() -> Iterator[None]:
-    """Exempt all existing objects, such as the slides of a long list, from garbage collection within the block."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @dataclass(frozen=True)
@@ -97,7 +73,7 @@ def survey(
         finally:
             work.close()
         if brief and found.up_to_date:
-            found = replace(found, record=record.without_files(), plans=())
+            found = Surveyed(job, record.without_files(), read_files=found.read_files)
         yield found
 
 

@@ -23,10 +23,11 @@ from mil_heatmaps.execution.interrupts import StopRequest
 from mil_heatmaps.execution.run_slides import Execution
 from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.files.names import nfc
+from mil_heatmaps.machine import kept_from_collection, no_collection
 from mil_heatmaps.notices import distinct
 from mil_heatmaps.pipeline.case_report import report_cases
 from mil_heatmaps.pipeline.cohort_exports import export_cohort
-from mil_heatmaps.pipeline.decide import Surveyed, kept_from_collection, no_collection, survey
+from mil_heatmaps.pipeline.decide import Surveyed, survey
 from mil_heatmaps.pipeline.faithfulness_report import report_faithfulness
 from mil_heatmaps.progress.bars import Progress
 from mil_heatmaps.progress.encoding_signs import forget_silent
@@ -278,7 +279,6 @@ class Runner:
         from mil_heatmaps.stages.cohort_scale import of_cohort
 
         early = tuple(stage for stage in self.stages if STAGE_NAMES.index(stage.name) <= STAGE_NAMES.index(upto))
-        jobs = [slide.job for slide in found]
         names = frozenset(stage.name for stage in early)
         unscored = [s.job for s in found if s.problem is not None or s.needed & names]
         if unscored:
@@ -288,7 +288,7 @@ class Runner:
             everyone = [job for job in self.cohort.jobs.values() if job.paths.blockmap_h5.is_file()]
             self.settings = of_cohort(replace(self.settings, cohort_scale=None, cohort_medians=None), everyone)
         self.force -= names
-        good = [job for job in jobs if job.slide_id not in summary.failed]
+        good = [slide.job for slide in found if slide.job.slide_id not in summary.failed]
         return list(survey(good, self.settings, self.stages, self.force))
 
     def _take(self, run: SlideRun, summary: RunSummary, lists: ListKeeper, *, final: bool = True) -> None:

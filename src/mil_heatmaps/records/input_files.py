@@ -38,7 +38,7 @@ class InputFiles:
         now = self._status.get(key)
         if now is None:
             try:
-                status = os.stat(path)
+                status = os.stat(key)
             except OSError as error:
                 raise _unreadable(path, error) from error
             now = self._status[key] = status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -98,7 +98,8 @@ def _from_below(path: str, parent: str) -> str:
 def read_record(path: Path) -> dict[str, Any] | None:
     """Return what a record's file holds; None when it is missing or no JSON mapping."""
     try:
-        data = from_json(path.read_bytes())  # twice as fast as json, which counts where 100,000 records are read
+        with open(path, "rb", buffering=0) as file:
+            data = from_json(file.read())  # twice as fast as json, which counts where 100,000 records are read
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None
@@ -135,7 +136,10 @@ class SlideRecord:
                 name: StageRecord(
                     stage["inputs"],
                     stage["fingerprint"],
-                    {key: OutputFile(**value) for key, value in stage["outputs"].items()},
+                    {
+                        key: OutputFile(value["size"], value["mtime_ns"], value["sha256"])
+                        for key, value in stage["outputs"].items()
+                    },
                     stage["seconds"],
                     tuple(map(Notice.read, stage["notes"])),
                 )
@@ -171,7 +175,9 @@ class SlideRecord:
             name: StageRecord({}, "", stage.outputs if name == "heatmap" else {}, stage.seconds, stage.notes)
             for name, stage in self.stages.items()
         }
-        return replace(self, stages=stages, files={})
+        return SlideRecord(  # `replace` takes five times as long
+            self.path, self.slide_id, self.status, self.failed_stage, self.error, self.seconds, stages, self.summary
+        )
 
     def save(self) -> None:
         """Write the record whole."""
@@ -203,7 +209,7 @@ class SlideRecord:
 
     @cached_property
     def _folder(self) -> str:
-        return str(self.path.parent)
+        return os.path.dirname(self.path) or os.curdir
 
     def output_sha256(self, path: Path | str) -> str:
         """SHA-256 of a file some stage wrote, from the record when it still holds, else from the file."""

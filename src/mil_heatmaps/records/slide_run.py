@@ -18,6 +18,7 @@ class SlideRun:
     notes: tuple[Notice, ...] = ()
     stopped: bool = False  # the run was asked to stop before the slide was done
     lines: tuple[str, ...] = ()  # for run.log
+    gpu_lost: bool = False  # the process that worked on the slide can use its GPU no more
 
     @property
     def failed(self) -> bool:

@@ -17,8 +17,7 @@ _COMPRESSIONS = frozenset({1, 5, 7, 8, 32946, 33003, 33004, 33005, 34712})
 def refuse_large_tiles(path: Path) -> None:
     """Raise SlideError for a TIFF that declares tiles above `MOST_TILE_BYTES`; everything else is left to OpenSlide."""
     try:
-        if is_tiff(path):
-            read_directories(path)
+        read_directories(path)
     except TileTooLargeError as error:
         raise SlideError(f"{path} is not opened: {said_by(error, 1000)}") from error
     except (TiffHeaderError, OSError):

@@ -3,7 +3,6 @@
 `mpp` is micrometres per level-0 pixel, the mean of x and y.
 """
 
-import html
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -169,10 +168,12 @@ def _from_ome(text: str, size_l0: tuple[int, int] | None) -> _Pair:
 
     No XML parser is used, because entities of an untrusted file must not be expanded.
     """
+    from html import unescape
+
     if not text.lstrip("\ufeff \r\n\t").startswith(("<?xml", "<OME", "<ome:OME")):
         return None, None
     for found in _OME_PIXELS.finditer(text):
-        said = {name: html.unescape(a or b) for name, a, b in _ATTRIBUTE.findall(found[1])}
+        said = {name: unescape(a or b) for name, a, b in _ATTRIBUTE.findall(found[1])}
         size = said.get("SizeX"), said.get("SizeY")
         if size_l0 is None or size == (str(size_l0[0]), str(size_l0[1])):
             return _ome_size(said, "X"), _ome_size(said, "Y")

@@ -7,6 +7,7 @@ process if it cannot. Sizes are (width, height) in pixels, offsets are bytes of 
 import os
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,8 @@ _MOST_DIRECTORIES = 2_000
 _MOST_TAGS = 4_096
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value of each TIFF type."""
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""How `struct` calls numbers of so many bytes."""
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
@@ -62,8 +65,8 @@ def is_tiff(path: Path) -> bool:
         return _order(file.read(4)) is not None
 
 
-def read_directories(path: Path) -> list[TiffDirectory]:
-    """Return the directories of a TIFF, in order.
+def read_directories(path: Path) -> tuple[TiffDirectory, ...]:
+    """Return the directories of a TIFF, in order. They are read once for every state of a file.
 
     Raises
     ------
@@ -73,10 +76,17 @@ def read_directories(path: Path) -> list[TiffDirectory]:
         If the directories are invalid: for example, if a tag exceeds the file or directories form a cycle.
     """
     try:
-        with path.open("rb") as file:
-            return _read(file)
+        state = path.stat()
+        return _directories(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
     except (struct.error, OverflowError, OSError) as error:
         raise TiffHeaderError(f"its directories cannot be read ({said_by(error)})") from error
+
+
+@lru_cache(maxsize=16)
+def _directories(path: Path, *_state: int) -> tuple[TiffDirectory, ...]:
+    """Return the directories of a file in one state, which three readers of a slide ask for one after another."""
+    with path.open("rb") as file:
+        return tuple(_read(file))
 
 
 def _order(head: bytes) -> str | None:
@@ -129,15 +139,17 @@ def _read_one(file: BinaryIO, order: str, big: bool, place: int, size: int) -> t
         offset = start + inline if fits else struct.unpack_from(order + pointer, data, inline)[0]
         if tag in (_TILE_OFFSETS, _TILE_COUNTS) and width in (2, 4, 8):
             lists[tag] = ValuesAt(offset, values, width)
-        elif tag in _NUMBERS and values and width in (1, 2, 4, 8):
-            numbers[tag] = _first(file, order, offset, width)
+        elif tag in _NUMBERS and values and width in _CODES:
+            numbers[tag] = _first(file, order, data[inline : inline + width] if fits else offset, width)
     return _directory(numbers, lists, order), following
 
 
-def _first(file: BinaryIO, order: str, offset: int, width: int) -> int:
-    file.seek(offset)
-    code = {1: "B", 2: "H", 4: "I", 8: "Q"}[width]
-    value: int = struct.unpack(order + code, file.read(width))[0]
+def _first(file: BinaryIO, order: str, place: bytes | int, width: int) -> int:
+    """Return the first number of a tag, from its bytes or from where they begin in the file."""
+    if isinstance(place, int):
+        file.seek(place)
+        place = file.read(width)
+    value: int = struct.unpack(order + _CODES[width], place)[0]
     return value
 
 

@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +21,7 @@ from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
 from mil_heatmaps.slides.jpeg_header import jpeg_head
 from mil_heatmaps.slides.pixels import RGB
+from mil_heatmaps.slides.tiff_headers import read_directories
 from mil_heatmaps.slides.tiff_levels import (
     CACHE_BYTES,
     JPEG,
@@ -153,7 +153,6 @@ class TiffLevels:
         self._cache: ByteCache[RGB] = ByteCache(CACHE_BYTES)
         self._lock = threading.Lock()
         self._levels: dict[int, TiffLevel | None] = {}
-        self._pages: list[Any] = []
         self._tiff: Any = None
         self._file: BinaryIO
 
@@ -177,7 +176,7 @@ class TiffLevels:
     def _open(self, level: int) -> TiffLevel | None:
         if self._vendor not in VENDORS:
             return None
-        page = _level_page(self._read_pages(), self._dimensions[level])
+        page = _level_page(self._pages_of(self._dimensions[level]), self._dimensions[level])
         if page is None:
             return None
         tile_px = page.tilewidth, page.tilelength
@@ -205,14 +204,15 @@ class TiffLevels:
         logger.debug("%s level %d decodes differently from OpenSlide, which reads it", self._path, level)
         return None
 
-    def _read_pages(self) -> list[Any]:
+    def _pages_of(self, size_px: tuple[int, int]) -> list[Any]:
+        """Return the pages that may be a level of this size; the others, whose tables may be large, are not read."""
         if self._tiff is None:
             import tifffile
 
             self._tiff = tifffile.TiffFile(self._path)
             self._file = self._path.open("rb", buffering=0)
-            self._pages = list(islice(self._tiff.pages, _MOST_PAGES))
-        return self._pages
+        directories = read_directories(self._path)[:_MOST_PAGES]
+        return [self._tiff.pages[number] for number, each in enumerate(directories) if each.size_px == size_px]
 
     def close(self) -> None:
         """Release the file; no level may be read afterwards."""

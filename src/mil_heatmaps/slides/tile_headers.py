@@ -18,7 +18,6 @@ from mil_heatmaps.slides.tiff_headers import (
     TiffDirectory,
     TiffHeaderError,
     ValuesAt,
-    is_tiff,
     read_directories,
 )
 
@@ -40,9 +39,9 @@ class TileHeaders:
         self._file: BinaryIO | None = None
         self._levels: dict[tuple[int, int], list[_Tiles]] = {}
         try:
-            directories = read_directories(path) if is_tiff(path) else []
-        except (TiffHeaderError, OSError):
-            directories = []
+            directories = read_directories(path)
+        except (TiffHeaderError, OSError):  # no TIFF, or one that OpenSlide has to judge
+            directories = ()
         for directory in directories:
             tiled = directory.tile_px is not None and min(directory.tile_px) > 0 and directory.offsets is not None
             if tiled and directory.compression in JPEG_COMPRESSIONS:

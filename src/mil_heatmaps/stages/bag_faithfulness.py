@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mil_heatmaps.devices import lost_gpu
 from mil_heatmaps.stages.bags import SUM, bag_files
 from mil_heatmaps.stages.explanations import has_one_logit
 from mil_heatmaps.stages.measured_maps import drawn_target
@@ -47,6 +48,8 @@ def measure_other_bags(
                     settings={**settings, "task": task}, drawn=file.scores.score, mpp=file.level0_mpp, remarks=remarks,
                 )  # fmt: skip
         except Exception as error:  # the user's own model runs here; the maps are valid without it
+            if lost_gpu(error):
+                raise
             tell(f"faithfulness of the bag {name} not measured: {reason_of(error)}")
             continue
         document = measured.as_dict()

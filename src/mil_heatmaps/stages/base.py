@@ -280,10 +280,10 @@ class SlideWork:
     @cached_property
     def roi(self) -> Roi | None:
         """The region of interest, None when the config does not ask for one."""
-        from mil_heatmaps.slides.roi import read_roi, roi_from_box
-
         if not self.config.heatmap_arguments.use_roi:
             return None
+        from mil_heatmaps.slides.roi import read_roi, roi_from_box
+
         if self.job.roi_path is not None:
             return read_roi(self.job.roi_path, self.space)
         if self.job.row.roi is None:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from mil_heatmaps.devices import lost_gpu
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.notices import Notice
@@ -98,6 +99,8 @@ def _document(work: SlideWork, partial: PartialResults, notes: list[Notice]) -> 
     except Stopped:
         raise
     except Exception as error:  # the user's own model may run here; the maps are valid without it
+        if lost_gpu(error):
+            raise
         document = _unmeasured(work, plan, error=reason_of(error))
     return document
 
@@ -118,6 +121,8 @@ def _other_bags(work: SlideWork, plan: Plan, notes: list[Notice]) -> list[Path]:
                     work, model, plan, _settings(plan), lambda words: notes.append(Notice("faithfulness", words))
                 )
         except HeatmapError as error:
+            if lost_gpu(error):
+                raise
             notes.append(Notice("faithfulness", f"faithfulness of the other bags not measured: {reason_of(error)}"))
         for name, document in found.items():
             paths.append(work.job.paths.faithfulness_of(name))

@@ -84,13 +84,11 @@ class ModelSource:
         """Identity of the model, also where it only measures scores that the user provides."""
         model = self._config.model_arguments
         came_later = {name for name in ("slide_encoder", "head") if getattr(model, name) is None}
-        arguments = model.model_dump(
-            mode="json",
-            exclude={"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names", *came_later},
-        )
+        no_part = {"device", "ckpt_path", "initiate_fn", "drop_out", "n_classes", "output_names", *came_later}
+        dump = self._config.model_dump(mode="json", include={"model_arguments"}, exclude={"model_arguments": no_part})
         config = self._checkpoint_config_sha256()
         return {
-            "arguments": arguments,
+            "arguments": dump["model_arguments"],
             "checkpoint_sha256": self.checkpoint_sha256,
             **({} if config is None else {"checkpoint_config_sha256": config}),
             **({} if self._config.inputs.head is None else {"head_sha256": sha256_file(self._config.inputs.head)}),
@@ -188,15 +186,16 @@ class ModelSource:
     def _check_outputs(self, model: MILModel) -> None:
         names, classes = self.output_names, self._config.model_arguments.task == "classification"
         one_logit = classes and model.num_classes == 1 and len(names or ()) == 2
+        what = f"the model {model.title}" if self.checkpoint is None else f"the checkpoint {self.checkpoint}"
         if names is not None and model.num_classes and len(names) != model.num_classes and not one_logit:
             raise ConfigError(
                 f"{self._names_key} names {len(names)} {'classes' if classes else 'outputs'} ({', '.join(names)}) "
-                f"but the checkpoint {self.checkpoint} has {model.num_classes} outputs"
+                f"but {what} has {model.num_classes} outputs"
             )
         stated = model.class_names if names is None and classes else None
         if stated and model.num_classes and len(stated) != max(model.num_classes, 2):
             raise ConfigError(
-                f"the checkpoint {self.checkpoint} names {len(stated)} classes ({', '.join(stated)}) but has "
+                f"{what} names {len(stated)} classes ({', '.join(stated)}) but has "
                 f"{model.num_classes} outputs: name them in data_arguments.label_dict"
             )
         score = self._config.heatmap_arguments.score

@@ -50,6 +50,7 @@ def write_maps(
         draw_to_files(flat, drawing, quality=quality, lossless=lossless, painter=painter)
     for path in paths:
         if path not in flat:
-            write_ome_tiff(path, drawing, compression="deflate" if lossless else "jpeg", quality=quality or _QUALITY)
-    if not flat and painter is not None:
-        painter.look()
+            write_ome_tiff(
+                path, drawing, compression="deflate" if lossless else "jpeg", quality=quality or _QUALITY,
+                painter=painter,
+            )  # fmt: skip

@@ -49,8 +49,10 @@ class RunSettings:
         """
         key = name, exclude, filled
         if key not in self._dumps:
-            out = {*exclude, *(section := getattr(self.config, name)).not_on_record()}
-            self._dumps[key] = section.model_dump(mode="json", exclude=out, exclude_none=filled)
+            out = {*exclude, *getattr(self.config, name).not_on_record()}
+            # By the whole config, which can: a section would first build a validator of its own.
+            dump = self.config.model_dump(mode="json", include={name}, exclude={name: out}, exclude_none=filled)
+            self._dumps[key] = dump[name]
         return dict(self._dumps[key])
 
     def coords_file(self, features: Path, coords_dir: Path | None) -> Path | None:

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mil_heatmaps.cohort.slide_job import SlideJob
-from mil_heatmaps.errors import HeatmapError
+from mil_heatmaps.devices import lost_gpu, raise_lost_gpu
+from mil_heatmaps.errors import HeatmapError, LostGpuError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.progress.encoding_signs import EncodingSign
@@ -54,7 +55,7 @@ def run_slide(
     work = SlideWork(job, settings, record, on_stage, should_stop, sign)
     done: list[str] = []
     notes: list[Notice] = []
-    current, stopped = "open", False
+    current, stopped, gpu_lost = "open", False, False
     try:
         for stage in stages:
             current = stage.name
@@ -72,6 +73,7 @@ def run_slide(
         with suppress(OSError):
             record.save()
     except Exception as error:  # one bad slide never ends a run
+        gpu_lost = lost_gpu(error) is not None
         _note_failure(record, job, current, error)
     else:
         status = "running" if keep_running else "processed" if _is_complete(work) else "tbp"
@@ -85,7 +87,8 @@ def run_slide(
                 record.save()
     # The count of tiles grows from stage to stage: the record has the last one.
     notes = [*(note for note in record.notices() if note.code == CODE), *(note for note in notes if note.code != CODE)]
-    return SlideRun(record, tuple(done), time.perf_counter() - started, tuple(notes), stopped, tuple(work.lines))
+    seconds = time.perf_counter() - started
+    return SlideRun(record, tuple(done), seconds, tuple(notes), stopped, tuple(work.lines), gpu_lost)
 
 
 def _is_complete(work: SlideWork) -> bool:
@@ -138,9 +141,11 @@ def _run_watching(stage: Stage, work: SlideWork) -> tuple[StageResult, list[tupl
         work.opened.unreadable.begin()
     try:
         result = stage.run(work)
-    except HeatmapError:
+    except Exception as error:
+        if not isinstance(error, LostGpuError) and (lost := lost_gpu(error)) is not None:
+            raise_lost_gpu(lost, f"the stage {stage.name} ran")
         # Without most of the slide a stage may fail for lack of tissue, for example: report the real cause.
-        if work.opened is not None:
+        if isinstance(error, HeatmapError) and work.opened is not None:
             work.opened.unreadable.check()
         raise
     if work.opened is None:

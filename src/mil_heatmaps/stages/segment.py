@@ -6,16 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mil_heatmaps.config.tissue_sections import VisualizationArguments
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:
+    from mil_heatmaps.slides.pixels import UInt8Array
     from mil_heatmaps.slides.segmentation_params import SegmentationParams
     from mil_heatmaps.slides.tissue import TissueMask
 
-BUILT_IN_THICKNESS = VisualizationArguments().line_thickness
+BUILT_IN_THICKNESS = VisualizationArguments.model_fields["line_thickness"].default
 SMALLEST_SAMPLE = 0.5
 """Less tissue than this, in squares of 512 level-0 pixels, is taken for dust unless a_t says otherwise."""
 
@@ -41,7 +44,7 @@ class SegmentStage:
         inputs: dict[str, Any] = {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "picture": dict(job.row.visualization),
+            "picture": {**vars(job.row.visualization)},
         }
         if job.tissue_path is not None:
             return {**inputs, "tissue_file": work.fingerprint(job.tissue_path), **work.space_inputs("coords_frame")}
@@ -78,7 +81,7 @@ class SegmentStage:
 
 def _params(work: SlideWork) -> SegmentationParams:
     """Return how tissue is found. CLAM truncates a_t and a_h to integers; only ``compat: clam`` repeats this."""
-    params = work.job.row.segmentation.params
+    params = work.job.row.params.of_tissue
     as_clam = work.config.heatmap_arguments.compat == "clam"
     return replace(params, a_t=int(params.a_t), a_h=int(params.a_h)) if as_clam else params
 
@@ -164,7 +167,7 @@ def _segment_with(work: SlideWork, params: SegmentationParams) -> TissueMask:
 
 def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[Notice]:
     """Write ``S_mask.jpg`` as CLAM does: the slide at about 1/32 with numbered outlines, JPEG quality 75."""
-    from mil_heatmaps.visualization.picture_files import save_picture
+    from mil_heatmaps.visualization.picture_files import fits, save_picture
     from mil_heatmaps.visualization.wsi_object import WholeSlideImage
 
     p = work.job.row.visualization
@@ -176,5 +179,22 @@ def _draw_outlines(work: SlideWork, mask: TissueMask) -> list[Notice]:
         # Right for a whole slide, but a small one would vanish under its own outline.
         thickness = min(thickness, max(work.slide.dimensions_l0) // 120)
     outlined = wsi.outlined(vis_level=level, line_thickness=thickness, number_contours=True)
+    notes = [note] if note else []
+    if not fits(work.job.paths.mask_jpg, (outlined.shape[1], outlined.shape[0])):
+        outlined, said = _shrunk(outlined)
+        notes.append(said)
     save_picture(work.job.paths.mask_jpg, outlined, quality=75)
-    return [note] if note else []
+    return notes
+
+
+def _shrunk(picture: UInt8Array) -> tuple[UInt8Array, Notice]:
+    """Return a picture that is too long for JPEG averaged by a whole number, and a notice."""
+    import cv2
+
+    from mil_heatmaps.visualization.jpeg_stream import MOST_SIDE
+
+    height, width = picture.shape[:2]
+    factor = -(-max(width, height) // MOST_SIDE)
+    small = cv2.resize(picture, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
+    what = f"the picture of the outlines does not fit JPEG at {width} x {height} pixels: drawn at 1/{factor} of it"
+    return np.asarray(small, np.uint8), Notice("outline_picture", what)

@@ -308,7 +308,7 @@ class Painter:
         drawing = self.drawing
         if self.coverage is None:
             return Uncoloured(int(self._scored.sum()))
-        grid = drawing.grid.take(self._scored)
+        grid = drawing.grid if self._scored.all() else drawing.grid.take(self._scored)
         return self.coverage.uncoloured(grid, drawing.slide.dimensions_l0, whole=drawing.frame.whole)
 
     def rows_of_tissue(self, y0: int, y1: int, *, needed: bool = True) -> UInt8Array | None:

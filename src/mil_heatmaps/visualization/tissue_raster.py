@@ -3,21 +3,18 @@
 ``_l0`` are level-0 pixels, ``_px`` pixels of the picture.
 """
 
-import math
 from functools import cached_property
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mil_heatmaps.slides.edge_cells import Ints
 from mil_heatmaps.slides.tissue import Contour, TissueMask, scale_contour
 from mil_heatmaps.visualization.frame import Frame
+from mil_heatmaps.visualization.tissue_squares import TissueSquares
 
 _MOST_MARGIN = 4096
 """Most rows that an edge is followed beyond a band. Longer edges are cut there; their border may move by a pixel."""
-_NEAR = 3
-"""Most pixels between a drawn edge and the true edge, plus one for rounding."""
 
 
 def contour_px(contour_l0: Contour, frame: Frame) -> Contour:
@@ -64,51 +61,10 @@ class TissueRaster:
                 cv2.drawContours(mask, [points], 0, polygon.value, cv2.FILLED, cv2.LINE_8, offset=offset)
         return mask[above : above + y1 - y0]
 
-    def near_edges(self, x0: Ints, y0: Ints, x1: Ints, y1: Ints) -> npt.NDArray[np.bool_]:
-        """Return, as (N,), which rectangles of the picture may hold both tissue and glass.
-
-        The others are all tissue or all glass. Ends are not included, and no rectangle may be empty. The check uses
-        about eight squares per rectangle, with sides of at least 16 pixels.
-        """
-        area = math.isqrt(self._width * self._height // (8 * len(x0) + 1))
-        bits = max(4, max(area, int((x1 - x0).min()) >> 3).bit_length())
-        counts = cv2.integral(self._cells_with_edges(1 << bits).view(np.uint8))
-        flat, columns = counts.reshape(-1), counts.shape[1]
-        left, right = x0 >> bits, (x1 - 1 >> bits) + 1
-        above, below = (y0 >> bits) * columns, ((y1 - 1 >> bits) + 1) * columns
-        inside = flat.take(below + right) - flat.take(below + left) - flat.take(above + right) + flat.take(above + left)
-        return np.asarray(inside > 0)
-
-    def _cells_with_edges(self, side: int) -> npt.NDArray[np.bool_]:
-        """Return (rows, columns) of squares of `side` pixels, at least 16: True if an edge passes through or nearby.
-
-        The pixels of a square without an edge are all tissue or all glass.
-        """
-        grid = np.zeros((-(-self._height // side), -(-self._width // side)), np.bool_)
-        if not self._polygons or not grid.size:
-            return grid
-        points = np.concatenate([polygon.points[:, 0] for polygon in self._polygons]) + np.array(self._offset, np.int32)
-        ends = np.cumsum([len(polygon.points) for polygon in self._polygons])
-        following = np.arange(1, len(points) + 1)
-        following[ends - 1] = np.concatenate(([0], ends[:-1]))
-        # With points at most half a square apart, every part of an edge lies within a quarter square of a point.
-        way = points[following] - points
-        pieces = -(-np.abs(way).max(axis=1) * 2 // side)
-        long = np.flatnonzero(pieces > 1)
-        if len(long):
-            more = pieces[long] - 1
-            edge = np.repeat(long, more)
-            nth = np.arange(1, len(edge) + 1) - np.repeat(np.cumsum(more) - more, more)
-            between = points[edge] + way[edge] * (nth / pieces[edge])[:, None]
-            points = np.concatenate((points, np.rint(between).astype(np.int32)))
-        reach, most = np.int32(side // 4 + _NEAR), np.array([self._width - 1, self._height - 1], np.int32)
-        first = np.clip(points - reach, 0, most) // np.int32(side)
-        last = np.clip(points + reach, 0, most) // np.int32(side)
-        flat, columns = grid.reshape(-1), grid.shape[1]
-        for row in (first[:, 1], last[:, 1]):
-            for column in (first[:, 0], last[:, 0]):
-                flat[row * columns + column] = True
-        return grid
+    def squares(self, patches: int, side_px: int) -> TissueSquares:
+        """Return where the picture is tissue, in squares that suit this many patches of this size."""
+        outlines = [(polygon.points, polygon.value) for polygon in self._polygons if len(polygon.points)]
+        return TissueSquares(outlines, self._offset, (self._width, self._height), patches, side_px)
 
 
 class _Polygon:
