@@ -14,8 +14,8 @@ import tifffile
 from PIL import Image
 
 from mil_heatmaps.errors import SlideError, TissueError
-from mil_heatmaps.slides import sources
-from mil_heatmaps.slides.header_checks import headers_pass
+from mil_heatmaps.slides import header_checks, sources
+from mil_heatmaps.slides.header_checks import headers_pass, why_opening_dies
 from mil_heatmaps.slides.jpeg_header import jpeg_size
 from mil_heatmaps.slides.reader import open_slide
 from mil_heatmaps.slides.tiff_headers import TiffHeaderError, read_directories
@@ -142,3 +142,17 @@ def test_an_outline_that_is_none_is_told(tmp_path: Path, name: str, data: str | 
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     with pytest.raises(TissueError, match=message):
         read_mask(path)
+
+
+def test_a_slide_that_ends_the_process_which_opens_it_is_told_from_one_that_does_not(
+    tiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "a.mrxs"
+    other.write_bytes(b"\xff\xd8\xff\xd9")
+    assert why_opening_dies(other) == ""  # OpenSlide refuses it with a message
+    ends = "import os, sys; print('no\\nmemory', file=sys.stderr, flush=True); os.abort()"
+    monkeypatch.setattr(header_checks, "_OPEN", ends)
+    assert why_opening_dies(tiled) == ""  # whose headers pass: not tried
+    assert why_opening_dies(other) == (
+        f"OpenSlide ends with signal 6 as soon as it opens {other} (no memory): the file is damaged"
+    )

@@ -127,9 +127,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _not_numbers(tensors: Mapping[str, Tensor]) -> str:
     """Say which weights are NaN or infinite; empty if there are none."""
-    odd = [key for key, tensor in tensors.items() if _is_plain(tensor) and not tensor.isfinite().all()]
+    odd = [key for key, tensor in tensors.items() if _is_plain(tensor) and not _finite(tensor)]
     where = f"{len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}"
     return f"NaN or infinite values in {where}" if odd else ""
+
+
+def _finite(tensor: Tensor) -> bool:
+    # torch has no isfinite for numbers of 8 bits
+    return bool((tensor if tensor.itemsize > 1 else tensor.float()).isfinite().all())
 
 
 def _is_plain(tensor: Tensor) -> bool:
