@@ -7,8 +7,10 @@ import json
 import pickle
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 from PIL import Image
@@ -18,6 +20,7 @@ from mil_heatmaps.slides import header_checks, sources
 from mil_heatmaps.slides.header_checks import headers_pass, why_opening_dies
 from mil_heatmaps.slides.jpeg_header import jpeg_size
 from mil_heatmaps.slides.reader import open_slide
+from mil_heatmaps.slides.slide_space import is_possible_area
 from mil_heatmaps.slides.tiff_headers import TiffHeaderError, read_directories
 from mil_heatmaps.slides.tissue_files import read_mask
 
@@ -156,3 +159,19 @@ def test_a_slide_that_ends_the_process_which_opens_it_is_told_from_one_that_does
     assert why_opening_dies(other) == (
         f"OpenSlide ends with signal 6 as soon as it opens {other} (no memory): the file is damaged"
     )
+
+
+def test_a_slide_whose_tiles_lie_far_outside_of_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSlide looks for such tiles of an MRXS slide without end."""
+    path = tmp_path / "a.mrxs"
+    path.write_bytes(b"\xff\xd8\xff\xd9")
+    area = dict.fromkeys(("openslide.bounds-x", "openslide.bounds-y"), "2147483647")
+    area |= dict.fromkeys(("openslide.bounds-width", "openslide.bounds-height"), "-2147481599")
+    monkeypatch.setattr(
+        openslide, "OpenSlide",
+        lambda path: SimpleNamespace(properties=area, level_dimensions=((2048, 1024),), close=lambda: None),
+    )  # fmt: skip
+    with pytest.raises(SlideError, match="places tiles far outside its 2,048 x 1,024 pixels: damaged"):
+        open_slide(path)
+    assert is_possible_area({}, (9, 9))
+    assert is_possible_area({f"openslide.bounds-{key}": "300" for key in ("x", "y", "width", "height")}, (500, 600))
