@@ -10,13 +10,16 @@ import torch
 
 from mil_heatmaps.checkpoints import recognise
 from mil_heatmaps.checkpoints.load import load_checkpoint, model_from_checkpoint
+from mil_heatmaps.config.drawing_sections import SampleArguments
 from mil_heatmaps.config.quantities import parse_bytes, parse_duration
-from mil_heatmaps.errors import CheckpointError, ModelError
+from mil_heatmaps.config.sections import _output_names
+from mil_heatmaps.errors import CheckpointError, ModelError, ScoreError
 from mil_heatmaps.features.geometry import positive_pair, slide_size
 from mil_heatmaps.files.inert import release_of
 from mil_heatmaps.layers.roles import Layout, Match, attempt
 from mil_heatmaps.models.registry import model_class
 from mil_heatmaps.models.settings import checked_setting
+from mil_heatmaps.scores.concepts import read_concepts
 from mil_heatmaps.words import reason_of, repeated, whole_number
 
 LONG = "9" * 5000
@@ -102,3 +105,16 @@ def test_sizes_and_times_of_hundreds_of_digits_are_refused_in_words(text: str) -
 def test_repeated_names_are_found_in_a_moment() -> None:
     assert repeated(["b", "a", "b", "c", "a"]) == ["a", "b"]
     assert repeated(map(str, range(200_000))) == []
+
+
+def test_names_that_stand_twice_are_found_among_tens_of_thousands(tmp_path: Path) -> None:
+    """Each compared with all others would take minutes."""
+    names = [f"n{i}" for i in range(40_000)]
+    with pytest.raises(ValueError, match="names 'n7' twice"):
+        _output_names([*names, "n7"])
+    (tmp_path / "c.csv").write_text("".join(f"{name},1,2\n" for name in [*names, "n9", "n9", ""]))
+    with pytest.raises(ScoreError, match=r"needs a name of its own; there are several of \(blank\), n9"):
+        read_concepts(tmp_path / "c.csv")
+    samples = [{"name": name} for name in ("a", "b", "a")]
+    with pytest.raises(ValueError, match="samples holds two sets named 'a'"):
+        SampleArguments(samples=samples)
