@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
-from mil_heatmaps.checkpoints.load import model_from_checkpoint
+from mil_heatmaps.checkpoints import recognise
+from mil_heatmaps.checkpoints.load import load_checkpoint, model_from_checkpoint
+from mil_heatmaps.config.drawing_sections import SampleArguments
 from mil_heatmaps.config.quantities import parse_bytes, parse_duration
-from mil_heatmaps.errors import CheckpointError, ModelError
+from mil_heatmaps.config.sections import _output_names
+from mil_heatmaps.errors import CheckpointError, ModelError, ScoreError
 from mil_heatmaps.features.geometry import positive_pair, slide_size
 from mil_heatmaps.files.inert import release_of
+from mil_heatmaps.layers.roles import Layout, Match, attempt
 from mil_heatmaps.models.registry import model_class
 from mil_heatmaps.models.settings import checked_setting
+from mil_heatmaps.scores.concepts import read_concepts
 from mil_heatmaps.words import reason_of, repeated, whole_number
 
 LONG = "9" * 5000
@@ -57,6 +63,31 @@ def test_no_name_of_a_tensor_costs_time_or_memory(tmp_path: Path, name: str) -> 
     assert len(str(refused.value)) < 5000
 
 
+def test_more_tensors_than_a_model_has_are_refused_before_they_are_compared(tmp_path: Path) -> None:
+    torch.save({f"k{i}.weight": torch.zeros(1, 1) for i in range(5001)}, tmp_path / "m.pt")
+    with pytest.raises(CheckpointError, match=r"m\.pt: holds 5,001 tensors; no model has more than 5,000"):
+        model_from_checkpoint(tmp_path / "m.pt")
+
+
+def test_a_thousand_blocks_without_a_layer_are_no_thousand_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def watched(layout: Layout, inside: Mapping[str, torch.Tensor]) -> Match:
+        tried.append(len(inside))
+        return attempt(layout, inside)
+
+    monkeypatch.setattr(recognise, "attempt", watched)
+    tensors = {f"transformer.layers.{i}.norm.weight": torch.zeros(4) for i in range(1000)}
+    assert recognise.fitting(tensors, [model_class("stamp_vit")]) == []
+    assert tried == [1000, 1000, 1000]  # below no prefix, transformer., and transformer.layers.
+
+
+def test_numbers_of_eight_bits_are_looked_at_as_others(tmp_path: Path) -> None:
+    odd = torch.tensor([[1.0, float("nan")]]).to(torch.float8_e4m3fn)
+    torch.save({"attention.weight": odd, "b.weight": torch.ones(2, 2).to(torch.float8_e5m2)}, tmp_path / "m.pt")
+    assert "NaN or infinite values in 1 of 2 tensors: attention.weight" in load_checkpoint(tmp_path / "m.pt").notes[-1]
+
+
 def test_the_reason_of_a_failure_is_never_longer_than_a_page() -> None:
     text = reason_of(CheckpointError(f"s.h5: its names are {'x' * 10_000_000}"))
     assert text.startswith("s.h5: its names are xxx")
@@ -74,3 +105,16 @@ def test_sizes_and_times_of_hundreds_of_digits_are_refused_in_words(text: str) -
 def test_repeated_names_are_found_in_a_moment() -> None:
     assert repeated(["b", "a", "b", "c", "a"]) == ["a", "b"]
     assert repeated(map(str, range(200_000))) == []
+
+
+def test_names_that_stand_twice_are_found_among_tens_of_thousands(tmp_path: Path) -> None:
+    """Each compared with all others would take minutes."""
+    names = [f"n{i}" for i in range(40_000)]
+    with pytest.raises(ValueError, match="names 'n7' twice"):
+        _output_names([*names, "n7"])
+    (tmp_path / "c.csv").write_text("".join(f"{name},1,2\n" for name in [*names, "n9", "n9", ""]))
+    with pytest.raises(ScoreError, match=r"needs a name of its own; there are several of \(blank\), n9"):
+        read_concepts(tmp_path / "c.csv")
+    samples = [{"name": name} for name in ("a", "b", "a")]
+    with pytest.raises(ValueError, match="samples holds two sets named 'a'"):
+        SampleArguments(samples=samples)

@@ -97,7 +97,9 @@ def test_inspecting_a_checkpoint_names_the_sha256_that_records_and_score_files_h
     assert re.search(rf"SHA-256 +{expected}", describe_checkpoint(tmp_path / "one.pt"))
 
 
-@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "sub/part.safetensors", "..", "a\\b", ""])
+@pytest.mark.parametrize(
+    "name", ["../secret.safetensors", "/etc/passwd", "sub/part.safetensors", "..", "a\\b", "", "m" * 5000], ids=len
+)
 def test_an_index_cannot_name_files_elsewhere(name: str, model: MILModel, tmp_path: Path) -> None:
     index = write_shards(tmp_path / "m", model)
     save_file(dict(model.state_dict()), tmp_path / "secret.safetensors")
@@ -177,9 +179,7 @@ def test_settings_inside_a_checkpoint_are_checked_alike(place: str, model: MILMo
         ("rrt", {"da_act": 1.5}, r"da_act must be text, got 1\.5"),
     ],
 )
-def test_settings_of_every_model_are_checked(
-    name: str, settings: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_settings_of_every_model_are_checked(name: str, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
     widths = {"embed_dim": 16} | ({"mlp_dim": 16} if name == "rrt" else {})
     made = create_model(f"{name}.base.12.none", **widths)
     torch.save({"state_dict": made.state_dict(), "hyper_parameters": settings}, tmp_path / "m.ckpt")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mil_heatmaps.errors import ScoreError
-from mil_heatmaps.files.arrays import read_arrays, read_npy
+from mil_heatmaps.files.arrays import read_arrays, read_npy, read_safetensors
 from mil_heatmaps.files.json_files import read_json
 
 
@@ -111,3 +113,23 @@ def test_json_that_is_none_is_told(tmp_path: Path, data: bytes, why: str) -> Non
 def test_a_number_of_thousands_of_digits_is_infinite(tmp_path: Path) -> None:
     path = written(tmp_path / "n.json", b"[1, 12345678901234567890, -%b, %b]" % (b"1" * 400, b"9" * 5000))
     assert read_json(path, ScoreError) == [1, 12345678901234567890, float("-inf"), float("inf")]
+
+
+def test_safetensors_are_whole_and_of_types_that_numpy_has_or_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+
+    def written(header: dict[str, Any], size: int) -> Path:
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(size))
+        return path
+
+    array = {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]}
+    arrays, said = read_safetensors(written({"w": array, "__metadata__": {"kind": "x"}}, 32), ScoreError)
+    assert (arrays["w"].shape, said) == ((2, 4), {"kind": "x"})
+    for change, stored in (({"dtype": "BF16"}, "BF16"), ({"dtype": "F8_E4M3", "shape": [8, 4]}, "F8_E4M3")):
+        change = {"shape": [4, 4], **change}
+        with pytest.raises(ScoreError, match=rf"a\.safetensors: w is stored as {stored}: save it as 32-bit"):
+            read_safetensors(written({"w": array | change}, 32), ScoreError)
+    for change in ({"shape": [2**40, 4]}, {"shape": [-1, 4]}, {"dtype": "X"}, {"data_offsets": [0, 6400]}):
+        with pytest.raises(ScoreError, match=r"a\.safetensors: no whole safetensors file \("):
+            read_safetensors(written({"w": array | change}, 32), ScoreError)

@@ -82,3 +82,24 @@ def test_names_of_other_bytes_no_classes_and_thousands_of_names_are_read_or_told
     scored(tmp_path / "n.h5", names=np.arange(5000))
     with pytest.raises(ScoreError, match="5000 names: 0, 1, 2, 3, 4, 5, 6, 7 and 4992 more"):
         read_scores(tmp_path / "n.h5")
+
+
+@pytest.mark.parametrize("value", [1 + 2j, np.array([1j, 2]), np.bytes_(b"x"), h5py.Empty("f4")])
+def test_numbers_of_a_prediction_that_are_not_real_are_none(tmp_path: Path, value: Any) -> None:
+    named = {"prediction_classes": ["a", "b"], "prediction_logits": value, "prediction_probabilities": value}
+    with pytest.raises(ScoreError, match=r"s\.h5: 2 classes, 0 probabilities and 0 logits"):
+        read_scores(scored(tmp_path / "s.h5", **named))
+    explained = {"kind": "leave_one_out", "score": "leave_one_out", "output": "A", "settings": "{}", "full": value}
+    found = read_scores(scored(tmp_path / "e.h5", **explained)).scores.explained
+    assert found is not None
+    assert found.full == ()
+
+
+def test_complex_scores_are_refused_with_their_type(tmp_path: Path) -> None:
+    path = scored(tmp_path / "s.h5")
+    with h5py.File(path, "r+") as file:
+        del file["scores"]
+        file["scores"] = np.full((4, 1), 1 + 2j)
+        file["scores"].attrs["patch_size_level0"] = 64
+    with pytest.raises(ScoreError, match=r"s\.h5.*complex"):
+        read_scores(path)

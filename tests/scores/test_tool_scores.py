@@ -189,6 +189,12 @@ def test_tile_predictions_of_slideflow_are_parquet_as_well(tmp_path: Path, monke
     assert got.scores.names == ("cohort-y_pred0",)
 
 
+def test_an_archive_of_scores_and_coords_is_not_called_slideflows(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s1.npz", scores=np.ones(4), coords=CORNERS)
+    with pytest.raises(ScoreError, match=r"an archive of 2 arrays \(scores, coords\).* as HDF5 or CSV"):
+        read_external_scores(tmp_path / "s1.npz", space=SPACE)
+
+
 def test_attention_of_slideflow_lies_beside_its_index(tmp_path: Path) -> None:
     np.savez(tmp_path / "s1_att.npz", np.array(SCORES, np.float32))
     with pytest.raises(ScoreError, match=r"put the index of the bag, s1\.index\.npz"):

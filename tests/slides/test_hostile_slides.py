@@ -7,17 +7,20 @@ import json
 import pickle
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 from PIL import Image
 
 from mil_heatmaps.errors import SlideError, TissueError
-from mil_heatmaps.slides import sources
-from mil_heatmaps.slides.header_checks import headers_pass
+from mil_heatmaps.slides import header_checks, sources
+from mil_heatmaps.slides.header_checks import headers_pass, why_opening_dies
 from mil_heatmaps.slides.jpeg_header import jpeg_size
 from mil_heatmaps.slides.reader import open_slide
+from mil_heatmaps.slides.slide_space import is_possible_area
 from mil_heatmaps.slides.tiff_headers import TiffHeaderError, read_directories
 from mil_heatmaps.slides.tissue_files import read_mask
 
@@ -142,3 +145,33 @@ def test_an_outline_that_is_none_is_told(tmp_path: Path, name: str, data: str | 
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     with pytest.raises(TissueError, match=message):
         read_mask(path)
+
+
+def test_a_slide_that_ends_the_process_which_opens_it_is_told_from_one_that_does_not(
+    tiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "a.mrxs"
+    other.write_bytes(b"\xff\xd8\xff\xd9")
+    assert why_opening_dies(other) == ""  # OpenSlide refuses it with a message
+    ends = "import os, sys; print('no\\nmemory', file=sys.stderr, flush=True); os.abort()"
+    monkeypatch.setattr(header_checks, "_OPEN", ends)
+    assert why_opening_dies(tiled) == ""  # whose headers pass: not tried
+    assert why_opening_dies(other) == (
+        f"OpenSlide ends with signal 6 as soon as it opens {other} (no memory): the file is damaged"
+    )
+
+
+def test_a_slide_whose_tiles_lie_far_outside_of_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSlide looks for such tiles of an MRXS slide without end."""
+    path = tmp_path / "a.mrxs"
+    path.write_bytes(b"\xff\xd8\xff\xd9")
+    area = dict.fromkeys(("openslide.bounds-x", "openslide.bounds-y"), "2147483647")
+    area |= dict.fromkeys(("openslide.bounds-width", "openslide.bounds-height"), "-2147481599")
+    monkeypatch.setattr(
+        openslide, "OpenSlide",
+        lambda path: SimpleNamespace(properties=area, level_dimensions=((2048, 1024),), close=lambda: None),
+    )  # fmt: skip
+    with pytest.raises(SlideError, match="places tiles far outside its 2,048 x 1,024 pixels: damaged"):
+        open_slide(path)
+    assert is_possible_area({}, (9, 9))
+    assert is_possible_area({f"openslide.bounds-{key}": "300" for key in ("x", "y", "width", "height")}, (500, 600))

@@ -11,6 +11,7 @@ import pytest
 from mil_heatmaps.errors import SlideError
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.roi import Roi, patches_in_box, patches_in_roi, read_roi, roi_from_box, roi_from_polygons
+from mil_heatmaps.slides.slide_space import SlideSpace
 from mil_heatmaps.slides.tissue import TissueMask
 
 SLIDE = (1000, 800)
@@ -150,3 +151,13 @@ def test_a_file_without_a_region_is_refused(tmp_path: Path, text: str, message: 
     (tmp_path / "roi.geojson").write_text(text)
     with pytest.raises(SlideError, match=message):
         read_roi(tmp_path / "roi.geojson", SLIDE)
+
+
+@pytest.mark.parametrize("scanned", [None, (100, 100, 500, 400)])
+def test_a_region_without_patches_names_the_frame_if_there_are_two(scanned: tuple[int, int, int, int] | None) -> None:
+    space = SlideSpace(SLIDE, scanned, frame="slide")
+    square = np.array([[[1, 1]], [[9, 1]], [[9, 9]]], np.int32)
+    for roi in (roi_from_box((1, 1, 9, 9), space), roi_from_polygons(TissueMask((square,), ((),)), space)):
+        with pytest.raises(SlideError, match="no patch lies in the ROI") as refused:
+            patches_in_roi(grid(), roi, rule="center")
+        assert ("coords_frame says whether" in str(refused.value)) is (scanned is not None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -23,6 +23,15 @@ from tests.helpers.slides import make_tiled_pyramid
 
 OFTEN = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SIDE = 512
+ONE_STEP = 8
+"""No channel of a colour map changes by more from one of its 256 colours to the next (turbo)."""
+
+ROUNDED = (
+    np.array([0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 2], float),
+    np.array([[0, 4], [1, 1], [2, 0], [2, 1], [0, 5], [0, 17], [0, 2], [0, 3], [1, 0], [0, 1], [1, 2], [0, 0]]),
+    16,
+)
+"""Overlapping patches whose mean lies between two colours."""
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +58,25 @@ def patches(draw: st.DrawFn) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.in
 
 
 @OFTEN
+@example(given_=ROUNDED, seed=3, smooth={})
 @given(given_=patches(), seed=st.integers(0, 99), smooth=st.sampled_from([{}, {"blur": True}, {"alpha": 0.7}]))
 def test_the_order_of_patches_changes_no_pixel(
     path: Path, given_: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], int], seed: int, smooth: dict[str, object]
 ) -> None:
+    """Where patches overlap, their shades are added in their order, as in CLAM. Sums that need rounding may differ by
+    the last bit, and colours by one step; numbers whose sums need none give the same picture.
+    """
     scores, coords, size = given_
     order = np.random.default_rng(seed).permutation(len(scores))
     options = {"wsi_object": TissueSlide(str(path)), "patch_size": size, "segment": False, "vis_level": 0, **smooth}
-    one = draw_heatmap(scores, coords, **options)
-    other = draw_heatmap(scores[order], coords[order], **options)
-    assert np.array_equal(np.asarray(one), np.asarray(other))
+
+    def difference(values: npt.NDArray[np.float64], **more: object) -> int:
+        one = draw_heatmap(values, coords, **options, **more)
+        other = draw_heatmap(values[order], coords[order], **options, **more)
+        return int(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max())
+
+    assert difference(scores / 128, normalize="none") == 0
+    assert difference(scores) <= ONE_STEP
 
 
 @OFTEN

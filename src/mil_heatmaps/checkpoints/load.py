@@ -128,9 +128,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _not_numbers(tensors: Mapping[str, Tensor]) -> str:
     """Say which weights are NaN or infinite; empty if there are none."""
-    odd = [key for key, tensor in tensors.items() if _is_plain(tensor) and not tensor.isfinite().all()]
+    odd = [key for key, tensor in tensors.items() if _is_plain(tensor) and not _wide(tensor).isfinite().all()]
     where = f"{len(odd)} of {counted(len(tensors), 'tensor')}: {first_of(odd, 4)}"
     return f"NaN or infinite values in {where}" if odd else ""
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.itemsize == 1 else tensor  # torch has no isfinite for numbers of 8 bits
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -216,7 +220,7 @@ def _called(checkpoint: Checkpoint) -> str:
     name = next((said[key] for key in _NAMES if isinstance(said.get(key), str) and said[key]), None)
     where = checkpoint.config_source
     beside = "" if where is None or where == checkpoint.source else f" by {where.name}"
-    return "" if name is None else f"is called the model {name!r}{beside}, and "
+    return "" if name is None else f"is called the model {name[:100]!r}{beside}, and "
 
 
 def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:
@@ -225,11 +229,8 @@ def _what_differs(checkpoint: Checkpoint, model_type: str) -> str:
     expected = {key.removeprefix(cls.key_prefix) for key in cls().state_dict()}  # every type has a default size
     given = {cls.canonical_key(key.removeprefix(cls.key_prefix)) for key in checkpoint.tensors} - {None}
     missing, unexpected = sorted(expected - given), sorted(str(key) for key in given - expected)
-    parts = [
-        f"{word} {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}"
-        for word, keys in (("missing", missing), ("unexpected", unexpected))
-        if keys
-    ]
+    found = {"missing": missing, "unexpected": unexpected}
+    parts = [f"{word} {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}" for word, keys in found.items() if keys]
     return "; ".join(parts) or "its tensors have other shapes"
 
 

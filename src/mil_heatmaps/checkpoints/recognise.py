@@ -5,7 +5,7 @@ may use it.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -61,7 +61,6 @@ class Candidate:
             return f"it also holds {', '.join(self.left[:8])}, which may change its predictions"
         return ""
 
-
     @property
     def sample(self) -> str:
         """The key of one of its layers in the file."""
@@ -87,12 +86,14 @@ def below_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
 def fitting(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> list[Candidate]:
     """Return the families that the tensors fit, each at the outermost prefix where it fits."""
     found: dict[type[PublicModel], Candidate] = {}
-    layers = [key for key, value in tensors.items() if is_layer(key, value)]
+    layers = _layers(tensors)
+    needed = layers or tuple(tensors)
+    counted = {key for key, value in tensors.items() if _counts(key, value)}
     for prefix, inside in below_prefixes(tensors).items():
-        if not all(key.startswith(prefix) for key in layers):  # such a prefix leaves a layer unexplained
+        if not all(key.startswith(prefix) for key in needed):  # such a prefix leaves a layer unexplained
             continue
         for cls in families:
-            candidate = compared(cls, prefix, inside, tensors)
+            candidate = _compared(cls, prefix, inside, tensors, layers, counted)
             if candidate.fits and cls not in found and cls.config_of(candidate.match) is not None:
                 found[cls] = candidate
     return list(found.values())
@@ -118,7 +119,8 @@ def side_by_side(tensors: Mapping[str, Tensor], families: Sequence[type[PublicMo
 def nearest(tensors: Mapping[str, Tensor], families: Sequence[type[PublicModel]]) -> Candidate | None:
     """Return the family that explains most of the tensors, None if no family explains a layer."""
     places = _largest_places(tensors)
-    tried = [compared(cls, prefix, inside, tensors) for prefix, inside in places for cls in families]
+    layers, counted = _layers(tensors), {key for key, value in tensors.items() if _counts(key, value)}
+    tried = [_compared(cls, prefix, inside, tensors, layers, counted) for prefix, inside in places for cls in families]
 
     def rank(one: Candidate) -> tuple[int, int, int]:
         met = len([key for key in one.match.explained if one.prefix + key in tensors])
@@ -136,14 +138,26 @@ def _largest_places(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, 
     return sorted(below_prefixes(tensors).items(), key=lambda item: -len(item[1]))[:_MOST_PREFIXES]
 
 
-def compared(
-    cls: type[PublicModel], prefix: str, inside: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+def _layers(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    return tuple(key for key, value in tensors.items() if is_layer(key, value))
+
+
+def _compared(
+    cls: type[PublicModel],
+    prefix: str,
+    inside: Mapping[str, Tensor],
+    tensors: Collection[str],
+    layers: Collection[str],
+    counted: Collection[str],
 ) -> Candidate:
-    """Return how a family compares with `inside`, which are the tensors below `prefix` in `tensors`."""
+    """Return how a family compares with `inside`, the tensors below `prefix` in `tensors`.
+
+    `layers` and `counted` are those of `tensors` for which `is_layer` and `_counts` hold, found once for all families.
+    """
     match = attempt(cls.layout, inside)
     rest = [prefix + key for key in left_over(cls.layout, match, inside)]
-    left = [key for key in rest if _counts(key, tensors[key])]
-    left += [key for key, value in tensors.items() if not key.startswith(prefix) and is_layer(key, value)]
+    left = [key for key in rest if key in counted]
+    left += [key for key in layers if not key.startswith(prefix)]
     known = {prefix + key for key in match.explained if key not in match.training_only} | set(left)
     return Candidate(cls, prefix, match, tuple(left), tuple(key for key in tensors if key not in known))
 

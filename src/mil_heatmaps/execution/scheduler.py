@@ -14,6 +14,7 @@ from mil_heatmaps.execution.slide_tasks import SlideTask, do_task
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
+from mil_heatmaps.slides.header_checks import why_opening_dies
 from mil_heatmaps.words import counted, one_line, reason_of
 
 logger = logging.getLogger(__name__)
@@ -216,6 +217,8 @@ class Scheduler:
             return SlideRun(record, (), 0.0)
         if failure == "died":
             what = f"its worker died ({executor.describe_death(error)}), {counted(slide.attempts, 'time')}"
+            if not executor.recorded(error) and (why := why_opening_dies(job.slide_path)):
+                what = f"{why}; {what}"
         elif failure == "hung":
             what = f"gave up after {self.limits.slide_timeout:g} s (run_arguments.slide_timeout)"
         else:

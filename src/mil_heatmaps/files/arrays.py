@@ -1,4 +1,4 @@
-"""Read untrusted NumPy files, ``.npy`` and ``.npz``: no pickles, and no more memory than the file explains."""
+"""Read untrusted arrays, ``.npy``, ``.npz``, ``.safetensors``: no pickles, no more memory than the file explains."""
 
 import zipfile
 from pathlib import Path
@@ -19,6 +19,9 @@ _MOST_SQUEEZED = 100
 """As for HDF5 datasets: measurements seldom compress to a quarter."""
 
 _MOST_ARRAYS = 100_000
+
+_TYPES_OF_SAFETENSORS = frozenset({"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"})
+"""Those that NumPy has too."""
 
 
 def read_npy(path: Path, error: type[HeatmapError]) -> npt.NDArray[Any]:
@@ -59,6 +62,28 @@ def read_arrays(path: Path, error: type[HeatmapError]) -> dict[str, npt.NDArray[
         raise error(f"{path}: cannot be read: {cause.strerror or said_by(cause)}") from cause
     except Exception as cause:  # a damaged archive fails in as many ways as zip files can
         raise error(f"{path}: damaged, or holds more than arrays of numbers and texts ({said_by(cause)})") from cause
+
+
+def read_safetensors(path: Path, error: type[HeatmapError]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Return the arrays of a ``.safetensors`` by name, and the texts beside them.
+
+    Raises
+    ------
+    `error`
+        The file is missing or damaged, or an array has a type of number that NumPy lacks. The message names the file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    refuse_no_file(path, error)
+    try:
+        with safe_open(path, framework="np") as file:
+            names = list(file.keys())
+            for name in names:
+                if (stored := str(file.get_slice(name).get_dtype())) not in _TYPES_OF_SAFETENSORS:
+                    raise error(f"{path}: {name} is stored as {stored}: save it as 32-bit floating point (F32)")
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as cause:
+        raise error(f"{path}: no whole safetensors file ({said_by(cause)}): copy it again") from cause
 
 
 def _plain(path: Path) -> npt.NDArray[Any]:

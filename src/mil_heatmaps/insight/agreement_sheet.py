@@ -87,7 +87,7 @@ def write_agreement_sheet(
         axes = page.axes(left + nth * (side + gap), 1.15, side, side)
         matrix = found[measure][np.ix_(order, order)]
         image = axes.imshow(matrix, cmap=cmap, vmin=low, vmax=high, aspect="auto")
-        axes.set_title(title, loc="left", parse_math=False, fontsize=TEXT, color=INK, pad=6)
+        axes.set_title(title, loc="left", fontsize=TEXT, color=INK, pad=6)
         bare(axes)
         axes.set_xticks(range(len(names)), [short(n, 24) for n in ordered], rotation=45, ha="right", fontsize=SMALL)
         axes.set_yticks(range(len(names)), [short(n, 24) for n in ordered] if nth == 0 else [], fontsize=SMALL)

@@ -58,7 +58,7 @@ def write_dot_sheet(
     for nth, panel in enumerate(panels):
         row, column = divmod(nth, _ACROSS)
         axes = page.axes(left + column * (_PANEL + _GAP), 1.35 + row * (high + 1.0), _PANEL, high)
-        axes.set_title(panel.title, loc="left", parse_math=False, fontsize=TEXT, color=INK, pad=6)
+        axes.set_title(panel.title, loc="left", fontsize=TEXT, color=INK, pad=6)
         if panel.reference is not None:
             axes.axvline(panel.reference, color=LINE, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
         for place, name in enumerate(names):

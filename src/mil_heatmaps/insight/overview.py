@@ -197,9 +197,7 @@ def _statistics(
         label = f"{short(curve.name, 16)}: {curve.auroc.words}"
         roc.plot(curve.false_positive, curve.true_positive, linewidth=1.8, label=label)
     if curves:
-        legend = roc.legend(loc="lower right", fontsize=SMALL, frameon=False, title="AUROC", title_fontsize=SMALL)
-        for entry in legend.get_texts():
-            entry.set_parse_math(False)  # names of classes may hold dollar signs
+        roc.legend(loc="lower right", fontsize=SMALL, frameon=False, title="AUROC", title_fontsize=SMALL)
     else:
         why = "labelled slides are all of one class:\nno ROC curve"
         roc.text(0.5, 0.3, why, ha="center", fontsize=TEXT, color=GREY)

@@ -129,8 +129,8 @@ def write_phenotype_sheet(
             if pixels is not None:
                 axes.imshow(pixels, aspect="auto", interpolation="antialiased")
             bare(axes)
-            axes.text(0, -0.05, short(str(patch["slide_id"]), 15), transform=axes.transAxes,
-                      parse_math=False, fontsize=SMALL - 1.5, color=GREY, va="top")  # fmt: skip
+            axes.text(0, -0.05, short(str(patch["slide_id"]), 15), transform=axes.transAxes, fontsize=SMALL - 1.5,
+                      color=GREY, va="top")  # fmt: skip
     if missing:
         said = f"{missing} patches could not be cut: their slides are not there"
         page.write(0.35, page.height - 0.18, said, fontsize=SMALL, color=GREY, va="center")

@@ -73,8 +73,8 @@ def _write_sheet(path: Path, query: dict[str, Any], table: list[dict[str, Any]],
         said = "asked for" if not nth else f"{patch['cosine']:.4f}"
         lines = [said, short(str(patch["slide_id"]), 16), f"rank {patch['rank']:.2f} {short(patch['label'], 9)}"]
         for number, words in enumerate(lines):
-            axes.text(0, -0.06 - 0.13 * number, words, transform=axes.transAxes,
-                      parse_math=False, fontsize=SMALL - 0.5, va="top", color=INK if number == 0 else GREY)  # fmt: skip
+            axes.text(0, -0.06 - 0.13 * number, words, transform=axes.transAxes, fontsize=SMALL - 0.5, va="top",
+                      color=INK if number == 0 else GREY)  # fmt: skip
     save_picture(path, page.rendered())
 
 

@@ -137,9 +137,7 @@ def _roc_svg(curves: Sequence[Curve]) -> str:
     axes.set_axisbelow(True)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
-    legend = axes.legend(fontsize=SMALL, loc="lower right", frameon=False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    axes.legend(fontsize=SMALL, loc="lower right", frameon=False)
     return page_svg(page.figure, salt="roc")
 
 

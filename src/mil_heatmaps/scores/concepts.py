@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import FeatureError, ScoreError
-from mil_heatmaps.files.arrays import read_arrays, read_npy
+from mil_heatmaps.files.arrays import read_arrays, read_npy, read_safetensors
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.scores.patch_scores import PatchScores
 from mil_heatmaps.words import first_of, repeated, said_by
@@ -261,9 +261,5 @@ def _npy(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as stored:
-        told = stored.metadata() or {}
-        arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
+    arrays, told = read_safetensors(path, ScoreError)
     return _spread(arrays), {_ENCODER: told.get("encoder"), _TEMPERATURE: told.get("temperature")}

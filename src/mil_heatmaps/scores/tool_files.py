@@ -211,6 +211,13 @@ def read_npz(path: Path) -> ToldScores:
     values: npt.NDArray[Any] = next(iter(arrays.values()))
     stem = path.stem.removesuffix(ATTENTION_END)
     index = index_of_stem(path.parent, stem)
+    if index is None and len(arrays) > 1:
+        held = first_of([name or "(without a name)" for name in arrays], 6)
+        raise ScoreError(
+            f"{path}: an archive of {len(arrays)} arrays ({held}); of .npz files slideflow's attention alone is read, "
+            f"one array beside the index of its bag, {stem}.index.npz. Write other scores with their coordinates as "
+            "HDF5 or CSV"
+        )
     if index is None:
         raise ScoreError(
             f"{path}: slideflow's attention does not say where its tiles are: put the index of the bag, "

@@ -40,6 +40,8 @@ class Roi:
         What was decided while reading it.
     names : tuple of str
         Names of the outlines, if they have any.
+    two_frames : bool
+        Whether the slide's scanned area is not all of it, so that files may count from either corner.
     """
 
     top_left_l0: tuple[int, int]
@@ -48,6 +50,7 @@ class Roi:
     source: str
     notes: tuple[Notice, ...] = ()
     names: tuple[str, ...] = ()
+    two_frames: bool = False
 
     @property
     def size_l0(self) -> tuple[int, int]:
@@ -78,7 +81,8 @@ def roi_from_box(corners_l0: Sequence[float], slide: SlideSpace | tuple[int, int
     y1, y2 = sorted((int(values[1]), int(values[3])))
     if x1 == x2 or y1 == y2:
         raise SlideError(f"the ROI ({x1}, {y1}) to ({x2}, {y2}) has no area ({source})")
-    return Roi(*_on_slide((x1, y1), (x2, y2), space, source), None, source, tuple(notes))
+    box = _on_slide((x1, y1), (x2, y2), space, source)
+    return Roi(*box, None, source, tuple(notes), two_frames=space.scanned_l0 is not None)
 
 
 def roi_from_polygons(
@@ -97,7 +101,8 @@ def roi_from_polygons(
     mask, notes = place_mask(mask, space, "the region of interest")
     points = np.concatenate([contour.reshape(-1, 2) for contour in mask.contours_l0])
     (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
-    return Roi(*_on_slide((x1, y1), (x2, y2), space, source), mask, source, tuple(notes))
+    box = _on_slide((x1, y1), (x2, y2), space, source)
+    return Roi(*box, mask, source, tuple(notes), two_frames=space.scanned_l0 is not None)
 
 
 def read_roi(path: str | os.PathLike[str], slide: SlideSpace | tuple[int, int]) -> Roi:
@@ -142,7 +147,9 @@ def patches_in_roi(grid: PatchGrid, roi: Roi, *, rule: Rule | None = None) -> np
         if len(grid):
             low, high = grid.coords_l0.min(0).tolist(), (grid.coords_l0.max(0) + grid.size_l0).tolist()
             span = f"the slide's {len(grid)} patches lie within {tuple(low)} to {tuple(high)}"
-        raise SlideError(f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}); {span}")
+        said = f"no patch lies in the ROI {roi.top_left_l0} to {roi.bot_right_l0} ({roi.source}); {span}"
+        frame = "; data_arguments.coords_frame says whether files count from the slide's corner or its scanned area's"
+        raise SlideError(said + frame * roi.two_frames)
     return inside
 
 

@@ -50,6 +50,16 @@ class SlideSpace:
     extractor: str | None = None
 
 
+def is_possible_area(properties: Mapping[str, str], size_l0: Size) -> bool:
+    """Whether OpenSlide's bounds, if there are any, lie on or near a slide of this size."""
+    try:
+        corner_and_size = tuple(int(properties[key]) for key in _BOUNDS)
+    except (KeyError, ValueError):
+        return True
+    sides = zip(corner_and_size[:2], corner_and_size[2:], size_l0, strict=True)
+    return all(-side <= start <= 2 * side and 0 <= length <= 2 * side for start, length, side in sides)
+
+
 def scanned_area(properties: Mapping[str, str], size_l0: Size) -> Box | None:
     """Return the scanned area from OpenSlide's bounds; None if there are none or they are the whole slide.
 

@@ -19,6 +19,7 @@ from mil_heatmaps.files.names import PICTURE_EXTENSIONS, SLIDE_EXTENSIONS
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.slides.header_checks import refuse_large_tiles
 from mil_heatmaps.slides.pixels import RGB, WHITE
+from mil_heatmaps.slides.slide_space import is_possible_area
 from mil_heatmaps.slides.unreadable import TileError
 from mil_heatmaps.words import said_by
 
@@ -92,6 +93,9 @@ class OpenSlideSource:
         if max(width, height) > _MOST_SIDE_PX or width * height > _MOST_PX:
             self._slide.close()
             raise SlideError(f"{path} says that it has {width:,} x {height:,} pixels; no slide is that large: damaged")
+        if not is_possible_area(self.properties, (width, height)):  # OpenSlide looks for tiles there without end
+            self._slide.close()
+            raise SlideError(f"{path} places tiles far outside its {width:,} x {height:,} pixels: damaged")
 
     @property
     def icc_profile(self) -> bytes | None:

@@ -20,7 +20,7 @@ from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.base import SlideWork, Stage, StageResult, Stopped
 from mil_heatmaps.stages.run_settings import RunSettings
-from mil_heatmaps.stages.unreadable_tiles import CODE, known_tiles, note_unreadable
+from mil_heatmaps.stages.unreadable_tiles import CODE, count_unreadable, known_tiles, note_unreadable
 from mil_heatmaps.words import reason_of
 
 logger = logging.getLogger(__name__)
@@ -74,8 +74,12 @@ def run_slide(
             record.save()
     except Exception as error:  # one bad slide never ends a run
         gpu_lost = lost_gpu(error) is not None
+        if work.opened is not None:
+            count_unreadable(record, work.opened.unreadable.used())
         _note_failure(record, job, current, error)
     else:
+        if record.status == "failed":  # nothing ran, so what it failed by is no longer asked for
+            note_unreadable(record, known_tiles(record))
         status = "running" if keep_running else "processed" if _is_complete(work) else "tbp"
         _note_success(record, job, status, changed=bool(done))
     finally:

@@ -21,6 +21,13 @@ def known_tiles(record: SlideRecord) -> dict[str, list[Any]]:
     return dict(record.summary.get(_TILES, {}))
 
 
+def count_unreadable(record: SlideRecord, failing: list[tuple[int, int, int]]) -> None:
+    """Record how many tiles are bad for a slide that fails: those that earlier stages met and those of the last."""
+    if failing:
+        known = {tuple(tile) for tiles in known_tiles(record).values() for tile in tiles}
+        record.summary[CODE] = len(known | set(failing))
+
+
 def note_unreadable(record: SlideRecord, met: dict[str, list[Any]]) -> None:
     """Record the bad tiles that stages met, each as [level, column, row], in the summary and as a notice.
 

@@ -61,7 +61,7 @@ def draw_curves(
     """
     _, entry = _entry(document, map_name)
     heading = curves_title(document, map_name) if title is None else title
-    axes.set_title(heading, loc="left", parse_math=False, fontsize=TEXT, color=INK, pad=6)
+    axes.set_title(heading, loc="left", fontsize=TEXT, color=INK, pad=6)
     if entry["status"] != "measured":
         bare(axes)
         axes.text(0.5, 0.5, entry["foot"], transform=axes.transAxes, ha="center", va="center", fontsize=SMALL,

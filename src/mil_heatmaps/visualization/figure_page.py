@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.picture_files import FileFacts, save_picture
 from mil_heatmaps.words import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LARGE = 8
 _ROOM = 1e-6  # inches that rounding may add to a line
@@ -80,17 +83,31 @@ def _fitting(piece: str, points: float, width: float, *, bold: bool) -> int:
     return after if after > low / 2 else low
 
 
+@lru_cache(maxsize=1)
+def _figure_class() -> "type[Figure]":
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    class PlainFigure(Figure):
+        """A figure that shows every word as it is: names may hold dollar signs, which matplotlib takes for formulas."""
+
+        def draw(self, renderer: Any) -> None:
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+            super().draw(renderer)
+
+    return PlainFigure
+
+
 class Page:
     """A figure whose axes are placed in inches from its top-left corner."""
 
     def __init__(self, width: float, height: float, style: FigureStyle | None = None) -> None:
-        from matplotlib.figure import Figure
-
         self.style = style or FigureStyle()
         self.width, self.height = width, height
         if self.style.format not in VECTORS:  # whole pixels; otherwise rounding may lose one
             width, height = ((round(side * self.style.dpi) + 1e-6) / self.style.dpi for side in (width, height))
-        self.figure: Figure = Figure(figsize=(width, height), dpi=self.style.dpi, facecolor="white")
+        self.figure = _figure_class()(figsize=(width, height), dpi=self.style.dpi, facecolor="white")
 
     def axes(self, left: float, top: float, width: float, height: float) -> Any:
         bottom = self.height - top - height

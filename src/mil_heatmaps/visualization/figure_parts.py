@@ -152,7 +152,7 @@ def draw_histogram(
     axes.spines["bottom"].set_color(LINE)
     axes.tick_params(labelsize=style.small, colors=GREY, length=3, width=0.8)
     patches = f"{grouped(len(scores))} {'patch' if len(scores) == 1 else 'patches'}"
-    axes.set_title(patches, loc="left", parse_math=False, fontsize=style.text, color=GREY, pad=6 * style.unit)
+    axes.set_title(patches, loc="left", fontsize=style.text, color=GREY, pad=6 * style.unit)
     if not len(scores):
         bare(axes)
         return ""

@@ -22,6 +22,9 @@ SLIDEFLOW_NAME = "mil_params.json"
 MOST_JSON_BYTES = 32 * 2**20
 """A larger JSON file is not read: an index of shards has about a hundred bytes per tensor."""
 
+_LONGEST_NAME = 255
+"""Characters of a file's name on any usual drive."""
+
 
 def checkpoint_parts(path: Path) -> list[Path]:
     """Return every file of a checkpoint's weights: a single file, or an index and its shards.
@@ -95,8 +98,9 @@ def shards_of(index: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for key, name in names.items():
         # A name that contains a path could read any file of this machine.
-        if name != Path(name).name or "\\" in name or name in ("", ".", ".."):
-            raise CheckpointError(f"{index} names {name!r}, which is not a file in its own folder: not read")
+        if name != Path(name).name or "\\" in name or name in ("", ".", "..") or len(name) > _LONGEST_NAME:
+            said = repr(name[:_LONGEST_NAME])
+            raise CheckpointError(f"{index} names {said}, which is not a file in its own folder: not read")
         found[key] = index.with_name(name)
     missing = sorted({path.name for path in found.values() if not path.is_file()})
     if missing:

@@ -36,6 +36,8 @@ WRAPPER_NAMES = (
 _NOT_WEIGHTS = ("optim", "sched", "scaler", "callbacks", "loops", "rng", "criterion", "loss")
 _LONGEST_NAME = 1000
 """Characters of a tensor's name: a longer one costs time and memory wherever names are compared."""
+_MOST_TENSORS = 5000
+"""The largest encoders have about 700; every layout is compared with all of them."""
 _DEEPEST = 5
 _MOST_NODES = 2000
 
@@ -80,6 +82,8 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
         _refuse_objects(item)
         if (longest := max(map(len, item.tensors), default=0)) > _LONGEST_NAME:
             raise CheckpointError(f"a tensor's name has {longest:,} characters; no model has names above 1,000")
+    if (count := sum(len(item.tensors) for item in chosen)) > _MOST_TENSORS:
+        raise CheckpointError(f"holds {count:,} tensors; no model has more than {_MOST_TENSORS:,}")
     return chosen, [item.title for item in found if _rank(item) != best]
 
 

@@ -4,7 +4,6 @@ A head is read from NPZ, CSV or safetensors with numpy alone: nothing in the fil
 """
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy.typing as npt
 from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.files.arrays import read_arrays, read_npy
-from mil_heatmaps.words import reason_of, said_by, whole_number
+from mil_heatmaps.files.arrays import read_arrays, read_npy, read_safetensors
+from mil_heatmaps.files.json_files import parse_json
+from mil_heatmaps.words import first_of, reason_of, said_by, whole_number
 
 Floats = npt.NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def read_head(path: Path, *, cosine: bool = False) -> SlideHead:
     except CheckpointError:
         raise
     except Exception as error:  # numbers of 400 digits, endlessly nested JSON, errors of csv and numpy
-        raise CheckpointError(f"cannot read the head {path}: {reason_of(error)}") from error
+        raise CheckpointError(f"cannot read the head {path}: {said_by(error, 1000)}") from error
 
 
 def _linear(path: Path) -> SlideHead:
@@ -107,7 +107,7 @@ def _linear(path: Path) -> SlideHead:
         raise CheckpointError(f"the head {path} must be {_FORMATS}")
     held = {_ALIASES.get(key, key): value for key, value in readers[path.suffix.lower()](path).items()}
     if "W" not in held:
-        raise CheckpointError(f"the head {path} has no weights W; it has {', '.join(sorted(held)) or 'nothing'}")
+        raise CheckpointError(f"the head {path} has no weights W; it has {first_of(sorted(held), 8) or 'nothing'}")
     weight = np.atleast_2d(_numbers(held["W"], "W", path))
     if weight.ndim != 2:
         raise CheckpointError(f"W of the head {path} has shape {weight.shape}; (outputs, numbers a vector) is needed")
@@ -184,17 +184,14 @@ def _arrays(path: Path) -> dict[str, Any]:
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="np") as file:
-            told = dict(file.metadata() or {})
-            held = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (the file is not a mapping)
-    except SafetensorError as error:
-        raise CheckpointError(f"cannot read the head {path}: {reason_of(error)}") from error
+        arrays, told = read_safetensors(path, CheckpointError)
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read the head {said_by(error, 1000)}") from error
+    held: dict[str, Any] = dict(arrays)
     for name in _NAMES:
         if name in told:
-            held[name] = json.loads(told[name]) if told[name].lstrip().startswith("[") else told[name].split(",")
+            held[name] = parse_json(told[name]) if told[name].lstrip().startswith("[") else told[name].split(",")
     return held | ({"kind": told["kind"]} if "kind" in told else {})
 
 
