@@ -22,9 +22,9 @@ from mil_heatmaps.files import atomic
 from mil_heatmaps.files.atomic import writer
 from mil_heatmaps.machine import process_lives
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
-from mil_heatmaps.progress.bars import Progress
 from tests.execution.test_executors import make_naughty
 from tests.helpers.cohort import SmallCohort, make_small_cohort
+from tests.helpers.progress import Leaping, Saying
 from tests.helpers.waiting import LONG_S, once, wait_until
 
 distributed = pytest.importorskip("distributed", reason=f"needs {dask_cluster.INSTALL}")
@@ -76,14 +76,6 @@ def pids_of(cluster: Any) -> set[int]:
 
     wait_until(all_here)
     return {pid for pid in found if pid}
-
-
-class Saying(Progress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def test_a_cluster_writes_the_same_bytes_as_a_run_alone(cohort: SmallCohort, tmp_path: Path) -> None:
@@ -143,21 +135,6 @@ def test_half_a_file_of_a_worker_that_died_on_another_machine_is_removed_and_oth
     monkeypatch.setattr(atomic, "writer", lambda: "00000000-1")  # so that the workers seem to be elsewhere
     assert list(run(cohort).failed) == ["s2"]
     assert len([pid for pid, half in halves.items() if half.exists()]) == 1
-
-
-class Leaping(Progress):
-    """A clock that leaps on at every look once the slides that do not hang are done, however long those take."""
-
-    def __init__(self) -> None:
-        self.done: set[str] = set()
-        self._ahead_s = 0.0
-
-    def finished(self, slide_id: str, run: Any) -> None:
-        self.done.add(slide_id)
-
-    def monotonic(self) -> float:
-        self._ahead_s += 300.0 * (self.done >= {"s1", "s3"})
-        return time.monotonic() + self._ahead_s
 
 
 def test_a_worker_that_hangs_is_restarted_and_its_slide_given_up(

@@ -23,8 +23,8 @@ from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.execution import dask_cluster, job_watch
 from mil_heatmaps.execution.job_watch import JobWatch, last_words, what_it_said
 from mil_heatmaps.pipeline.runner import Runner, RunSummary
-from mil_heatmaps.progress.bars import Progress
 from tests.helpers.cohort import make_small_cohort
+from tests.helpers.progress import Saying
 from tests.helpers.waiting import once, wait_until
 
 pytest.importorskip("dask_jobqueue", reason=f"needs {dask_cluster.INSTALL}")
@@ -37,14 +37,6 @@ TAKEN = """number=$(( $(cat "$FAKE/number" 2>/dev/null || echo 6) + 1 )); echo $
 echo "Submitted batch job $number" """
 ENDS = TAKEN + """
 log=$(sed -n 's/^#SBATCH -e //p' "${@: -1}"); echo "module: command not found" >"${log/\\%J/$number}" """
-
-
-class Saying(Progress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture
