@@ -178,4 +178,5 @@ class TissueSquares:
             for axis, most in zip((1, 0), near.shape, strict=True)
         )
         near[y, x] = _EDGE
-        return cv2.dilate(near, np.ones((3, 3), np.uint8))
+        wide: UInt8Array = cv2.dilate(near, np.ones((3, 3), np.uint8))
+        return wide
