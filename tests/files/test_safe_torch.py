@@ -1,9 +1,10 @@
 """Files of torch.save: one list of what is let through and one guard, for checkpoints and features alike."""
 
 import argparse
+import re
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,14 @@ def test_what_cannot_do_anything_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back["array"], held["array"])
     assert back["names"].tolist() == ["a", "bc"]
     assert (back["scalar"], back["args"].lr, str(back["where"])) == (2.5, 0.1, "results")
+
+
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+@pytest.mark.parametrize("name", ["PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"])
+def test_a_path_that_any_version_of_python_wrote_is_read(tmp_path: Path, module: str, name: str) -> None:
+    torch.save({"where": PurePosixPath("results")}, tmp_path / "written.pt")
+    with zipfile.ZipFile(tmp_path / "written.pt") as written, zipfile.ZipFile(tmp_path / "m.pt", "w") as moved:
+        for entry in written.namelist():
+            data = re.sub(rb"cpathlib\S*\nPurePosixPath\n", f"c{module}\n{name}\n".encode(), written.read(entry))
+            moved.writestr(entry, data)
+    assert str(load_torch(tmp_path / "m.pt")["where"]) == "results"

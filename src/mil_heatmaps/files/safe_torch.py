@@ -77,6 +77,10 @@ def _harmless_globals() -> list[Any]:
         defaultdict,
         dict,
         list,
-        *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
-        (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
+        *(
+            (kind, f"{module}.{name}")
+            for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath)
+            for name in (kind.__name__, kind.__name__.removeprefix("Pure"))
+            for module in ("pathlib", "pathlib._local")  # the second one where Python 3.13 wrote the file
+        ),
     ]
