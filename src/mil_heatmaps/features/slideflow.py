@@ -46,10 +46,10 @@ def is_index(path: Path) -> bool:
     return path.name.endswith(_INDEX_ENDS)
 
 
-def config_beside(path: Path | None) -> list[Path]:
+def config_beside(path: Path) -> list[Path]:
     """Return the settings file beside a slideflow index, which has the tile size; none for any other file."""
-    config = None if path is None or not is_index(path) else path.with_name(CONFIG)
-    return [config] if config is not None and config.is_file() else []
+    config = path.with_name(CONFIG)
+    return [config] if is_index(path) and config.is_file() else []
 
 
 def read_index(path: Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:

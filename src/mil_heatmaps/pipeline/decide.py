@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import HeatmapError
@@ -16,8 +16,7 @@ from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.words import reason_of
 
 
-@dataclass(frozen=True)
-class StagePlan:
+class StagePlan(NamedTuple):
     """What would be done for one stage, and why."""
 
     stage: str
@@ -70,31 +69,33 @@ def survey(
         work = SlideWork(job, settings, record)
         work.planned = planned
         try:
-            found = Surveyed(job, record, tuple(plan_stages(work, stages, force)), read_files=work.files.read)
+            plans = plan_stages(work, stages, force)
+            found = Surveyed(job, record, plans, read_files=work.files.read)
+            if brief and found.up_to_date:
+                found = Surveyed(job, record.without_files(), read_files=work.files.read)
         except Exception as error:  # an error of one slide concerns that slide only
             found = Surveyed(job, record, problem=reason_of(error))
         finally:
             work.close()
-        if brief and found.up_to_date:
-            found = Surveyed(job, record.without_files(), read_files=found.read_files)
         yield found
 
 
-def plan_stages(work: SlideWork, stages: Sequence[Stage], force: Collection[str]) -> Iterator[StagePlan]:
-    """Yield what would be done for each stage of one slide."""
+def plan_stages(work: SlideWork, stages: Sequence[Stage], force: Collection[str]) -> tuple[StagePlan, ...]:
+    """Return what would be done for each stage of one slide."""
     waiting_for: str | None = None
+    plans, seen = [], work.record.just_seen
     try:
         for stage in stages:
-            if not stage.applies(work):
-                continue
-            decision = _decide(stage, work, force, waiting_for)
-            if decision.action != "reuse":
-                waiting_for = waiting_for or stage.name
-            else:
-                work.record.just_seen.add(stage.name)
-            yield StagePlan(stage.name, decision)
+            if stage.applies(work):
+                decision = _decide(stage, work, force, waiting_for)
+                if decision.action == "reuse":
+                    seen.add(stage.name)
+                elif waiting_for is None:
+                    waiting_for = stage.name
+                plans.append(StagePlan(stage.name, decision))
     finally:
-        work.record.just_seen.clear()
+        seen.clear()
+    return tuple(plans)
 
 
 def _decide(stage: Stage, work: SlideWork, force: Collection[str], waiting_for: str | None) -> Decision:

@@ -17,8 +17,9 @@ from mil_heatmaps.errors import ConfigError
 RECORD = "record.json"
 BLOCKMAP = "_blockmap.h5"
 MASK = "_mask.pkl"
+COORDS = "_coords.h5"
 FAITHFULNESS = "_faithfulness.json"
-"""Endings after the slide's name in the file names of its scores, its outlines and the faithfulness of its maps."""
+"""Endings after the slide's name in the file names of its scores, outlines, coordinates and faithfulness."""
 
 _UNSAFE = re.compile(r"[^\w.+@ -]", flags=re.UNICODE)
 
@@ -50,6 +51,10 @@ class SlideLayout:
     production: Path  # P/E/G
     sampled_patches: Path  # P/E/sampled_patches
 
+    def raw_text(self, suffix: str) -> str:
+        """Path of a file of the slide as text, for the planning of many slides: making paths takes time."""
+        return f"{self.raw}{os.sep}{self.slide_id}{suffix}"
+
     def _raw(self, suffix: str) -> Path:
         return self.raw / f"{self.slide_id}{suffix}"
 
@@ -75,7 +80,7 @@ class SlideLayout:
 
     @property
     def coords_h5(self) -> Path:
-        return self._raw("_coords.h5")
+        return self._raw(COORDS)
 
     @property
     def features_h5(self) -> Path:

@@ -86,7 +86,7 @@ class AttentionStage:
             **inputs,
             "features": work.fingerprint(job.features_path),
             "coords_file": work.coords_file,
-            "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
+            "coords_sha256": work.coords_sha256,
             **work.space_inputs(),
         }
 

@@ -40,7 +40,7 @@ class CoordsStage:
         return {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
+            "mask_sha256": work.mask_sha256,
             "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
             **bag_grid_inputs(work),
         }

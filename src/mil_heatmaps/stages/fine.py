@@ -47,14 +47,14 @@ class FineFeaturesStage:
         inputs: dict[str, Any] = {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
+            "mask_sha256": work.mask_sha256,
             "patching": {**work.settings.section("patching_arguments"), "grid": config.patch_grid},
             "use_center_shift": config.heatmap_arguments.use_center_shift,
             "roi": work.roi_inputs(),
             "encoder": encoder_identity(config),
         }
         if config.patch_grid == "features":
-            inputs["coords_sha256"] = work.artifact(job.paths.coords_h5, "coords")
+            inputs["coords_sha256"] = work.coords_sha256
             if work.patches_path is not None:
                 inputs["read_as"] = [work.fingerprint(work.patches_path), work.coords_file]
         return inputs
@@ -158,7 +158,7 @@ class FineScoresStage:
             "version": self.version,
             "model": work.settings.model.identity,
             "features_sha256": work.artifact(work.fine_features_path, "fine_features"),
-            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "scores_sha256": work.scores_sha256,
             "use_ref_scores": config.heatmap_arguments.use_ref_scores,
             "column": {key: drawing[key] for key in ("classes", "head")},
             "label": job.row.label,

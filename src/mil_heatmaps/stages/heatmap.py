@@ -52,7 +52,7 @@ class HeatmapStage:
         inputs: dict[str, Any] = {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "scores_sha256": work.scores_sha256,
             "drawing": work.settings.section("heatmap_arguments", exclude=_not_drawn(config)),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
             "roi": work.roi_inputs(),
@@ -67,7 +67,7 @@ class HeatmapStage:
         if work.wants_fine_map:
             inputs["fine_sha256"] = work.artifact(work.fine_scores_path, "fine")
         if config.heatmap_arguments.segment:
-            inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
+            inputs["mask_sha256"] = work.mask_sha256
         if work.settings.cohort_scale is not None:
             inputs["cohort_scale"] = work.settings.cohort_scale_digest
         if (scale := case_scale_inputs(work)) is not None:

@@ -79,7 +79,7 @@ class RunSettings:
         """Return the file with the coordinates of features, if there is one; each folder is listed once per run."""
         from mil_heatmaps.features.find import coords_folders, find_coords_file
 
-        key = os.path.dirname(features), coords_dir
+        key = str(features).rpartition(os.sep)[0], coords_dir
         if key not in self._folders:
             self._folders[key] = coords_folders(*key)
         return find_coords_file(features, coords_dir, self._folders[key])

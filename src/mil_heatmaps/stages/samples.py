@@ -107,7 +107,7 @@ class SamplesStage:
             **evidence,
             "version": self.version,
             "slide": work.slide_inputs(),
-            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "scores_sha256": work.scores_sha256,
             "samples": work.settings.section("sample_arguments"),
             "column": {key: drawing[key] for key in ("classes", "head")},
             **{key: drawing[key] for key in ("color_profile",) if key in drawing},
