@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from mil_heatmaps.cohort.slide_job import SlideJob
@@ -23,8 +21,7 @@ class StagePlan(NamedTuple):
     decision: Decision
 
 
-@dataclass(frozen=True)
-class Surveyed:
+class Surveyed(NamedTuple):
     """One slide as a run finds it.
 
     Attributes
@@ -38,9 +35,9 @@ class Surveyed:
     record: SlideRecord
     plans: tuple[StagePlan, ...] = ()
     problem: str | None = None
-    read_files: SeenFiles = field(default_factory=dict)
+    read_files: SeenFiles = {}  # noqa: RUF012  a default that nothing writes to
 
-    @cached_property
+    @property
     def needed(self) -> frozenset[str]:
         """Stages that are not simply reused."""
         return frozenset(plan.stage for plan in self.plans if plan.decision.action != "reuse")
@@ -48,7 +45,8 @@ class Surveyed:
     @property
     def up_to_date(self) -> bool:
         """Whether there is nothing to do, not even to the record."""
-        return self.problem is None and not self.needed and self.record.status == "processed"
+        to_do = self.problem is not None or any(plan.decision.action != "reuse" for plan in self.plans)
+        return not to_do and self.record.status == "processed"
 
 
 def survey(
@@ -69,8 +67,7 @@ def survey(
         work = SlideWork(job, settings, record)
         work.planned = planned
         try:
-            plans = plan_stages(work, stages, force)
-            found = Surveyed(job, record, plans, read_files=work.files.read)
+            found = Surveyed(job, record, plan_stages(work, stages, force), read_files=work.files.read)
             if brief and found.up_to_date:
                 found = Surveyed(job, record.without_files(), read_files=work.files.read)
         except Exception as error:  # an error of one slide concerns that slide only

@@ -93,15 +93,13 @@ def _seen_from(path: str, base: str) -> str:
     return beside.replace(os.sep, "/") if os.sep != "/" else beside
 
 
-def place_of(key: str, base: str) -> str:
+def _place_of(key: str, base: str) -> str:
     """Return the path that `relative` gave the name `key` as seen from `base`.
 
     The ``..`` go by the names of folders, as there, whether or not one of them is a link.
     """
-    if not key.startswith("../"):
-        return f"{base}/{key}"
-    folder, _, name = key[3:].rpartition("/")
-    return f"{_above(_folder_of(base), folder)}/{name}"
+    path = f"{base}/{key}"
+    return os.path.normpath(path) if key.startswith("../") else path
 
 
 def _folder_of(path: str) -> str:
@@ -110,14 +108,7 @@ def _folder_of(path: str) -> str:
     return folder if name and folder else os.path.dirname(path) or os.curdir
 
 
-# The folders of slides lie side by side, and what they look at is mostly in one folder.
-@lru_cache(maxsize=256)
-def _above(parent: str, folder: str) -> str:
-    """Return the path of a folder seen from `parent`."""
-    return os.path.normpath(os.path.join(parent, folder))
-
-
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # the folders of slides lie side by side, and what they look at is mostly in one folder
 def _from_below(path: str, parent: str) -> str:
     """Return `path` relative to a folder in `parent`."""
     return os.path.normpath(os.path.join("..", os.path.relpath(path, parent)))
@@ -278,7 +269,7 @@ def decide(record: StageRecord | None, inputs: Mapping[str, Any], base: Path) ->
         return Decision("recompute", f"changed: {first_of(changed, 4)}")
     folder = str(base)
     for key, output in record.outputs.items():
-        if not output.matches(path := place_of(key, folder)):
+        if not output.matches(path := _place_of(key, folder)):
             state = "changed since" if os.path.exists(path) else "missing"
             return Decision("recompute", f"output {state}: {os.path.basename(path)}")
     return REUSE

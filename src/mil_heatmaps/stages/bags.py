@@ -133,8 +133,8 @@ def write_other_bags(
 
 def bag_files(work: SlideWork) -> dict[str, Path]:
     """Return the score files of all bags but the first, and of the sum if there is one, by name."""
-    names = [*work.config.bags[1:], *((SUM,) if len(work.config.bags) > 1 else ())]
-    paths = {name: work.job.paths.blockmap_of(name) for name in names}
+    others = work.config.bags[1:]
+    paths = {name: work.job.paths.blockmap_of(name) for name in (*others, SUM)} if others else {}
     return {name: path for name, path in paths.items() if name != SUM or path.is_file()}
 
 

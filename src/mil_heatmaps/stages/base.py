@@ -139,9 +139,8 @@ class SlideWork:
 
         Defaults are left out, so that records of earlier versions, which lack these keys, stay up to date.
         """
-        data = self.config.data_arguments
-        said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit", "feature_extractor")}
-        return {name: value for name, value in said.items() if value not in ("auto", None)}
+        return self.settings.told_space(names or ("coords_frame", "coords_unit", "feature_extractor"))
+
     def __enter__(self) -> Self:
         return self
 

@@ -58,7 +58,7 @@ class HeatmapStage:
             "roi": work.roi_inputs(),
             "to": relative(job.paths.production, job.paths.raw),
         }
-        if work.roi is not None and work.roi.polygons is not None:
+        if config.heatmap_arguments.use_roi and work.roi is not None and work.roi.polygons is not None:
             inputs["patches_of_outlines"] = "whole"  # earlier versions cut patches at the outlines' box
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task

@@ -95,8 +95,8 @@ class SamplesStage:
 
     def applies(self, work: SlideWork) -> bool:
         """When the config asks for any sample, or for the evidence set."""
-        samples = any(sample.sample for sample in work.config.sample_arguments.samples)
-        return samples or work.config.heatmap_arguments.evidence != "none"
+        config = work.config
+        return config.heatmap_arguments.evidence != "none" or any(s.sample for s in config.sample_arguments.samples)
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The score file's content, the slide, the samples to take, and the column they are taken from."""

@@ -58,9 +58,9 @@ def check_case(model: MILModel, bag: CaseBag) -> None:
 
 def vector_inputs(work: SlideWork) -> dict[str, Any]:
     """Return the stored vector that is compared, for a stage's inputs; empty where none is asked for."""
-    if work.config.inputs.slide_vectors is None:
-        return {}
     path = work.job.slide_vector
+    if path is None and (work.config.data_arguments.slide_vectors_dir is None or work.config.inputs.slide_vectors is None):
+        return {}
     return {"slide_vector": None if path is None else work.fingerprint(path)}
 
 
