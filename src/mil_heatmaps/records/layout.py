@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from mil_heatmaps.errors import ConfigError
 
@@ -161,8 +162,7 @@ class SlideLayout:
         return check_inside(folder, self.sampled_patches)
 
 
-@dataclass(frozen=True)
-class CaseLayout:
+class CaseLayout(NamedTuple):
     """Paths of the files of a case, in a folder of all cases."""
 
     name: str
@@ -196,6 +196,8 @@ class CaseLayout:
 
 def case_name(case_id: str) -> str:
     """Return a file name for a case, unique for every case."""
+    if len(case_id) <= 60 and case_id.replace("-", "").isalnum():  # nearly always
+        return case_id
     name = safe_name(case_id)
     return name if name == case_id else f"{name}-{hashlib.sha256(case_id.encode()).hexdigest()[:8]}"
 

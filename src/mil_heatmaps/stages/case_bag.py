@@ -18,6 +18,8 @@ from mil_heatmaps.stages.run_settings import state_of
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.slides.slide_space import SlideSpace
@@ -104,20 +106,22 @@ def _features_inputs(work: SlideWork, job: SlideJob) -> dict[str, Any]:
 
     What is known of features that are brought goes into this slide's record, too: their own need not be read for that.
     """
-    path, own = job.features_path, job.slide_id == work.job.slide_id
+    path, known_of = job.features_path, work.settings.known_of
     if path is None:
         made = job.paths.features_h5
-        return work.settings.known_of(
+        return known_of(
             made, state_of(made), lambda: {"features_sha256": _member(work, job).artifact(made, "features")}
         )
+    if work.job.case is not None and len(work.job.case.slides) == 1:  # nobody else asks
+        return _brought(work, job, path)
+    return known_of(path, work.files.status(path), lambda: _brought(work, job, path))
 
-    def told_of() -> dict[str, Any]:
-        coords_file = work.coords_file if own else coords_file_of(job, work.settings, work.files)
-        mpp = {} if job.row.mpp is None else {"mpp": job.row.mpp}
-        return {"features": work.fingerprint(path), "coords_file": coords_file, **mpp}
 
-    alone = own and work.job.case is not None and len(work.job.case.slides) == 1  # nobody else asks
-    return told_of() if alone else work.settings.known_of(path, work.files.status(path), told_of)
+def _brought(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
+    """Return what the features in a slide's own file are."""
+    coords_file = work.coords_file if job.slide_id == work.job.slide_id else coords_file_of(job, work.settings, work.files)
+    told = {"features": work.files.fingerprint(path), "coords_file": coords_file}
+    return told if job.row.mpp is None else {**told, "mpp": job.row.mpp}
 
 
 def _member(work: SlideWork, job: SlideJob) -> SlideWork:
