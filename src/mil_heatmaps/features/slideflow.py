@@ -3,18 +3,21 @@
 Names ending ``_l0`` are level-0 pixels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.checks import clean_coords
 from mil_heatmaps.files.arrays import read_arrays
 from mil_heatmaps.files.json_files import read_json
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.slides.slide_space import SlideSpace
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 CENTRES = "slideflow centres"
 """Key in attributes of coordinates that are the centres of tiles, in level-0 pixels."""

@@ -8,9 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores import concentration, mass
 from mil_heatmaps.stages.bags import bag_inputs, inputs_of_case, write_other_bags
 from mil_heatmaps.stages.base import SlideWork, StageResult

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.choices import SUM
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.records.outcome_tables import EFFECT, PATCHES
 
 if TYPE_CHECKING:

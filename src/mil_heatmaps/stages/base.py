@@ -20,7 +20,6 @@ from mil_heatmaps.slides.resolution import LISTED, OTHERWISE
 from mil_heatmaps.stages.run_settings import RunSettings
 
 if TYPE_CHECKING:
-    from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.encoding_progress import EncodingProgress
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.progress.encoding_signs import EncodingSign

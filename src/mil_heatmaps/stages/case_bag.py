@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from mil_heatmaps import machine
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.features.stacked import StackedRows
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.stages.base import SlideWork, coords_file_of
 from mil_heatmaps.stages.run_settings import state_of
@@ -119,7 +118,8 @@ def _features_inputs(work: SlideWork, job: SlideJob) -> dict[str, Any]:
 
 def _brought(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
     """Return what the features in a slide's own file are."""
-    coords_file = work.coords_file if job.slide_id == work.job.slide_id else coords_file_of(job, work.settings, work.files)
+    own = job.slide_id == work.job.slide_id
+    coords_file = work.coords_file if own else coords_file_of(job, work.settings, work.files)
     told = {"features": work.files.fingerprint(path), "coords_file": coords_file}
     return told if job.row.mpp is None else {**told, "mpp": job.row.mpp}
 

@@ -27,7 +27,7 @@ class CoordsStage:
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The feature or coordinates file, or the mask and how patches are cut."""
-        job, data = work.job, work.config.data_arguments
+        data = work.config.data_arguments
         if work.patches_path is not None:
             return {
                 "version": self.version,

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.case_scores import has_case_bag
 from mil_heatmaps.stages.explanations import explanation_inputs, outputs_of, settings_of
@@ -25,6 +23,8 @@ from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encod
 from mil_heatmaps.stages.slide_facts import told_of
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.scores.patch_scores import PatchScores
     from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -43,7 +43,7 @@ class FineFeaturesStage:
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The slide, the patches, how they are read, and the encoder; not the model."""
-        job, config = work.job, work.config
+        config = work.config
         inputs: dict[str, Any] = {
             "version": self.version,
             "slide": work.slide_inputs(),

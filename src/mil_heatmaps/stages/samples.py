@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.figure import shown_label
@@ -17,6 +15,8 @@ from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs
 from mil_heatmaps.stages.score_columns import coarse_columns
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mil_heatmaps.stages.planned_map import DrawnColumn
     from mil_heatmaps.visualization.sampling import SampledPatch
 
