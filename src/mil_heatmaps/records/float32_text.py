@@ -1,17 +1,19 @@
 """A float32 as numpy writes it, with the fewest digits that tell it from its neighbours; without loading numpy."""
 
+import math
 import struct
 
 from mil_heatmaps.numpy_later import np
 
 _FLOAT32 = struct.Struct("f")
-_LEAST, _MOST = 2e-4, 1e5
-"""Between these numpy writes every float32 without an exponent, as Python does."""
 
 
 def float32_text(value: float) -> str:
-    """Return what ``str(np.float32(value))`` gives. In long tables `numpy_text` is quicker."""
-    if not _LEAST < abs(value) < _MOST:
+    """Return what `numpy_text` gives, which is quicker in long tables; numpy is loaded for unusual numbers only."""
+    size = abs(value)
+    # Without an exponent as in Python; with one, too, but near 1e-4, where it begins, and at powers of two, whose
+    # neighbours are not equally far.
+    if not (2e-4 < size < 1e5 or size == 0 or (1e-37 < size < 9.9e-5 and math.frexp(size)[0] != 0.5)):
         return numpy_text(value)
     stored = _FLOAT32.pack(value)
     (exact,) = _FLOAT32.unpack(stored)

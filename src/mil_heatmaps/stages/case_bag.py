@@ -80,7 +80,8 @@ def case_inputs(work: SlideWork) -> dict[str, Any]:
     """
     case = work.job.case
     assert case is not None
-    if work.planned is not None and (known := work.planned.get(case.case_id)) is not None:
+    planned = work.planned if len(case.slides) > 1 else None  # nobody else asks about a slide alone
+    if planned is not None and (known := planned.get(case.case_id)) is not None:
         return known
     slides, whole = [], True
     for job in case.slides:
@@ -94,9 +95,9 @@ def case_inputs(work: SlideWork) -> dict[str, Any]:
     found = {"case_id": case.case_id, "slides": slides, "partial": work.config.run_arguments.partial_cases}
     if case.lacking:
         found["lacking"] = list(case.lacking)
-    if work.planned is not None and whole and len(slides) > 1:
-        work.planned.clear()  # the slides of a case come one after the other
-        work.planned[case.case_id] = found
+    if planned is not None and whole:
+        planned.clear()  # the slides of a case come one after the other
+        planned[case.case_id] = found
     return found
 
 
