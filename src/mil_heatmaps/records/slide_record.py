@@ -93,15 +93,6 @@ def _seen_from(path: str, base: str) -> str:
     return beside.replace(os.sep, "/") if os.sep != "/" else beside
 
 
-def _place_of(key: str, base: str) -> str:
-    """Return the path that `relative` gave the name `key` as seen from `base`.
-
-    The ``..`` go by the names of folders, as there, whether or not one of them is a link.
-    """
-    path = f"{base}/{key}"
-    return os.path.normpath(path) if key.startswith("../") else path
-
-
 def _folder_of(path: str) -> str:
     """Return the folder that holds a file or folder; `os.path.dirname` takes five times as long."""
     folder, _, name = path.rpartition(os.sep)
@@ -269,7 +260,10 @@ def decide(record: StageRecord | None, inputs: Mapping[str, Any], base: Path) ->
         return Decision("recompute", f"changed: {first_of(changed, 4)}")
     folder = str(base)
     for key, output in record.outputs.items():
-        if not output.matches(path := _place_of(key, folder)):
+        path = f"{folder}/{key}"
+        if key.startswith("../"):
+            path = os.path.normpath(path)  # by the names of folders, as in `relative`, even if one of them is a link
+        if not output.matches(path):
             state = "changed since" if os.path.exists(path) else "missing"
             return Decision("recompute", f"output {state}: {os.path.basename(path)}")
     return REUSE
