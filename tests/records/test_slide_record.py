@@ -51,6 +51,28 @@ def test_an_output_that_was_only_touched_is_reused(tmp_path: Path) -> None:
     assert decide(record, {"a": 1}, tmp_path).action == "reuse"
 
 
+def test_outputs_beside_a_folder_that_is_a_link_are_found(tmp_path: Path) -> None:
+    raw, pictures = tmp_path / "out/raw/S", tmp_path / "out/pictures"
+    (tmp_path / "disk/far/raw/S").mkdir(parents=True)
+    pictures.mkdir(parents=True)
+    (tmp_path / "out/raw").symlink_to(tmp_path / "disk/far/raw")
+    write_text(pictures / "map.png", "a map")
+    record = StageRecord.of({}, [pictures / "map.png"], raw, 0.1, [])
+    assert list(record.outputs) == ["../../pictures/map.png"]
+    assert decide(record, {}, raw).action == "reuse"
+    write_text(pictures / "map.png", "other")
+    assert decide(record, {}, raw).reason == "output changed since: map.png"
+    (pictures / "map.png").unlink()
+    assert decide(record, {}, raw).reason == "output missing: map.png"
+
+
+def test_a_record_larger_than_one_read_is_read_whole(tmp_path: Path) -> None:
+    record = SlideRecord(tmp_path / "record.json", "S", "processed")
+    record.stages["coords"] = StageRecord({"words": "x" * 300_000}, "f", {}, 1.0)
+    record.save()
+    assert SlideRecord.load(record.path, "S") == record
+
+
 def test_a_record_survives_writing_and_reading(tmp_path: Path) -> None:
     record = SlideRecord(tmp_path / "record.json", "s1", status="processed", seconds=1.5, summary={"bag_size": 3})
     record.stages["segment"] = record_of(tmp_path, {"a": [1, 2]})

@@ -110,38 +110,50 @@ def assign_cases(rows: ProcessList, left_out: Sequence[Mapping[str, str]], cfg: 
             "data_arguments.cases"
         )
 
-    def told(cells: Mapping[str, str], slide_id: str) -> tuple[str, str]:
+    def in_list(cells: Mapping[str, str]) -> str:
         own = nfc(cells.get(column or "", ""))
-        return ("" if own in BLANKS else own), table.get(comparable(slide_id), "") if table else ""
+        return "" if own in BLANKS else own
 
-    said = [told(row.cells, row.slide_id) for row in rows]
-    named = {case for own, other in said if (case := own or other)}
-    seen: dict[str, tuple[str, int]] = {}
-    for row, (own, other) in zip(rows, said, strict=True):
-        case = own or other
+    slides = [comparable(row.slide_id) for row in rows]
+    cases = []
+    for row, slide in zip(rows, slides, strict=True):
+        own, other = in_list(row.cells), table.get(slide, "") if table else ""
         if own and other and own != other:
             raise ProcessListError(
                 f"{row.slide_id} is in two cases: {own!r} in column {column} (line {row.line}), {other!r} in {path}"
             )
-        first = seen.setdefault(comparable(row.slide_id), (case, row.line))
-        if first[0] != case and row.slide_id:
-            raise ProcessListError(
-                f"{row.slide_id} is in two cases, {first[0]!r} (line {first[1]}) and {case!r} (line {row.line})"
-            )
+        cases.append(own or other)
+    _check_repeats(rows, slides, cases)
+    named = frozenset(cases) if "" in cases else frozenset()
+    for row, case in zip(rows, cases, strict=True):
         if case:
             row.put_in_case(case)
             continue
         alone = f"{row.slide_id} alone" if row.slide_id in named else row.slide_id
         notice = Notice("no_case", "the list names no case for the slide: it is a case of its own")
         row.put_in_case(alone, notice)
+    listed = set(slides)
     for cells in left_out:
         slide_id = stem_of(cells.get("slide_id", ""), extensions)
-        seen.setdefault(comparable(slide_id), ("", 0))
-        if case := next((case for case in told(cells, slide_id) if case), ""):
+        listed.add(slide := comparable(slide_id))
+        if case := in_list(cells) or table.get(slide, ""):
             rows.left_out.setdefault(case, []).append(slide_id)
     for slide_id, case in table.items():
-        if slide_id not in seen:
+        if slide_id not in listed:
             rows.absent.setdefault(case, []).append(slide_id)
+
+
+def _check_repeats(rows: ProcessList, slides: Sequence[str], cases: Sequence[str]) -> None:
+    """Raise a ProcessListError if rows of one slide (its `comparable` name is in `slides`) have different cases."""
+    if len(set(slides)) == len(slides):  # nearly always
+        return
+    seen: dict[str, tuple[str, int]] = {}
+    for row, slide, case in zip(rows, slides, cases, strict=True):
+        first = seen.setdefault(slide, (case, row.line))
+        if first[0] != case and row.slide_id:
+            raise ProcessListError(
+                f"{row.slide_id} is in two cases, {first[0]!r} (line {first[1]}) and {case!r} (line {row.line})"
+            )
 
 
 class Found(Protocol):

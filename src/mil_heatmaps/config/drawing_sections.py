@@ -21,12 +21,12 @@ from mil_heatmaps.config.section_types import (
     none_word,
     shown,
 )
-from mil_heatmaps.visualization.colour_rule import ColourRule
 from mil_heatmaps.visualization.figure_style import FigureStyle
 from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap, own_cmap
 from mil_heatmaps.words import repeated, whole_number
 
 if TYPE_CHECKING:
+    from mil_heatmaps.visualization.colour_rule import ColourRule
     from mil_heatmaps.visualization.sampling import Choice
 
 
@@ -232,11 +232,13 @@ class HeatmapArguments(Section):
             raise ValueError("downsample and mpp exclude each other; give one")
         return self
 
-    def colours(self, kind: str, *, fine: bool) -> ColourRule:
+    def colours(self, kind: str, *, fine: bool) -> "ColourRule":
         """Return how scores of a kind become colours: as asked for, or as is usual for the kind; CLAM's for ranks.
 
         Without the keys of the finished map alone: `binarize`, `threshold`, `smooth` and `blur`.
         """
+        from mil_heatmaps.visualization.colour_rule import ColourRule
+
         if self.compat == "clam":
             rule = ColourRule.for_kind(kind, self.normalize or "percentile", self.cmap or DEFAULT_CMAP)
         else:

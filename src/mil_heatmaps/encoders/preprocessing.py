@@ -15,12 +15,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.slides.resize_patches import Interpolation, resize_patches
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -1,11 +1,12 @@
 """Faithfulness over a cohort: one row per slide and map, means with intervals, and the recommended map."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import alike
 
 COLUMNS = (

@@ -1,13 +1,16 @@
 """The sentences under a map: how far readers can believe it, in everyday numbers."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.choices import TASKS_WITH_CHANCES
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import alike, fine_share, number_words, time_words
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _OPENING = {
     "better than random": "",

@@ -1,16 +1,21 @@
 """The settings of explanations with their defaults; `explanation_arguments` of a config, and `task`."""
 
+from __future__ import annotations
+
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
-
-import numpy as np
-import numpy.typing as npt
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mil_heatmaps.choices import TASKS, Task
 from mil_heatmaps.errors import ModelError
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import near
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 EXPLANATIONS: Final[dict[str, str]] = {
     "leave_one_out": "what the prediction loses without the patch (perturbation_drop)",
@@ -101,7 +106,7 @@ class Settings:
             raise ModelError(f"max_steps {self.max_steps} is below steps {self.steps}; make it {self.steps} or more")
         if self.masks % 2:
             raise ModelError(f"masks must be even, as each half comes with its complement; got {self.masks}")
-        if isinstance(self.ridge, bool) or not isinstance(self.ridge, int | float) or not 0 <= self.ridge < np.inf:
+        if isinstance(self.ridge, bool) or not isinstance(self.ridge, int | float) or not 0 <= self.ridge < math.inf:
             raise ModelError(f"ridge must be a number of at least 0, got {self.ridge!r}")
         if self.window != "auto":
             _whole("window", self.window, 1)
@@ -154,7 +159,7 @@ def plain_setting(value: Any) -> Any:
 
 
 def _whole(key: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ModelError(f"{key} must be a whole number of at least {least}, got {value!r}")
 
 

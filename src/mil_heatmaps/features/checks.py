@@ -1,14 +1,17 @@
 """Check the patch features and coordinates of a file: return valid ones, or say what is wrong."""
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.hdf5 import first_not_finite
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.slides.patch_grid import PatchGrid
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _FARTHEST_L0 = 1 << 31
 """No slide is wider; larger numbers mean damage or another unit."""

@@ -71,13 +71,13 @@ def find_coords_file(
     own = os.path.normpath(feature_file)
     if coords_dir is not None and os.path.isfile(coords_dir):
         return Path(coords_dir)
-    if (index := index_beside(feature_file)) is not None:
+    if own.endswith(".pt") and (index := index_beside(feature_file)) is not None:
         return index
     names = _coords_names(feature_file.stem)
     for folder in coords_folders(os.path.dirname(feature_file), coords_dir) if folders is None else folders:
         for name in names:
             candidate = f"{folder}/{name}"
-            if (found := os.path.normpath(candidate)) != own and os.path.isfile(candidate):
+            if candidate != own and os.path.isfile(candidate) and (found := os.path.normpath(candidate)) != own:
                 return Path(found)
     return None
 

@@ -3,18 +3,21 @@
 Names ending ``_l0`` are level-0 pixels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.features.checks import clean_coords
 from mil_heatmaps.files.arrays import read_arrays
 from mil_heatmaps.files.json_files import read_json
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.slides.slide_space import SlideSpace
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 CENTRES = "slideflow centres"
 """Key in attributes of coordinates that are the centres of tiles, in level-0 pixels."""
@@ -46,10 +49,10 @@ def is_index(path: Path) -> bool:
     return path.name.endswith(_INDEX_ENDS)
 
 
-def config_beside(path: Path | None) -> list[Path]:
+def config_beside(path: Path) -> list[Path]:
     """Return the settings file beside a slideflow index, which has the tile size; none for any other file."""
-    config = None if path is None or not is_index(path) else path.with_name(CONFIG)
-    return [config] if config is not None and config.is_file() else []
+    config = path.with_name(CONFIG)
+    return [config] if is_index(path) and config.is_file() else []
 
 
 def read_index(path: Path) -> tuple[npt.NDArray[Any], dict[str, Any]]:

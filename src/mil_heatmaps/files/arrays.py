@@ -1,16 +1,19 @@
 """Read untrusted arrays, ``.npy``, ``.npz``, ``.safetensors``: no pickles, no more memory than the file explains."""
 
+from __future__ import annotations
+
 import zipfile
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps import machine
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.stand_ins import refuse_no_file
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import said_by
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _SMALL_BYTES = 16 << 20
 """Arrays up to this size are read however well they compress."""

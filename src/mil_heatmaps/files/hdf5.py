@@ -11,19 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mil_heatmaps import machine
 from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.files.hdf5_guard import refusal
 from mil_heatmaps.files.names import restored
 from mil_heatmaps.files.stand_ins import refuse_stand_in
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import first_of, said_by
 
 if TYPE_CHECKING:
     import h5py
+    import numpy.typing as npt
 
 logger = logging.getLogger(__name__)
 

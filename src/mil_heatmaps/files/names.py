@@ -56,6 +56,8 @@ def extension_of(name: str, extensions: Sequence[str] = SLIDE_EXTENSIONS) -> str
 
     ``.ome`` before it belongs to it: the extension of ``A.ome.tif`` is ``.ome.tif``.
     """
+    if "." not in name:
+        return None
     folded = name.lower()
     single, others = _by_dots(tuple(extensions))
     if folded.endswith(others):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import HeatmapError
@@ -16,16 +14,14 @@ from mil_heatmaps.stages.run_settings import RunSettings
 from mil_heatmaps.words import reason_of
 
 
-@dataclass(frozen=True)
-class StagePlan:
+class StagePlan(NamedTuple):
     """What would be done for one stage, and why."""
 
     stage: str
     decision: Decision
 
 
-@dataclass(frozen=True)
-class Surveyed:
+class Surveyed(NamedTuple):
     """One slide as a run finds it.
 
     Attributes
@@ -39,9 +35,9 @@ class Surveyed:
     record: SlideRecord
     plans: tuple[StagePlan, ...] = ()
     problem: str | None = None
-    read_files: SeenFiles = field(default_factory=dict)
+    read_files: SeenFiles = {}  # noqa: RUF012  a default that nothing writes to
 
-    @cached_property
+    @property
     def needed(self) -> frozenset[str]:
         """Stages that are not simply reused."""
         return frozenset(plan.stage for plan in self.plans if plan.decision.action != "reuse")
@@ -49,7 +45,8 @@ class Surveyed:
     @property
     def up_to_date(self) -> bool:
         """Whether there is nothing to do, not even to the record."""
-        return self.problem is None and not self.needed and self.record.status == "processed"
+        to_do = self.problem is not None or any(plan.decision.action != "reuse" for plan in self.plans)
+        return not to_do and self.record.status == "processed"
 
 
 def survey(
@@ -70,31 +67,32 @@ def survey(
         work = SlideWork(job, settings, record)
         work.planned = planned
         try:
-            found = Surveyed(job, record, tuple(plan_stages(work, stages, force)), read_files=work.files.read)
+            found = Surveyed(job, record, plan_stages(work, stages, force), read_files=work.files.read)
+            if brief and found.up_to_date:
+                found = Surveyed(job, record.without_files(), read_files=work.files.read)
         except Exception as error:  # an error of one slide concerns that slide only
             found = Surveyed(job, record, problem=reason_of(error))
         finally:
             work.close()
-        if brief and found.up_to_date:
-            found = Surveyed(job, record.without_files(), read_files=found.read_files)
         yield found
 
 
-def plan_stages(work: SlideWork, stages: Sequence[Stage], force: Collection[str]) -> Iterator[StagePlan]:
-    """Yield what would be done for each stage of one slide."""
+def plan_stages(work: SlideWork, stages: Sequence[Stage], force: Collection[str]) -> tuple[StagePlan, ...]:
+    """Return what would be done for each stage of one slide."""
     waiting_for: str | None = None
+    plans, seen = [], work.record.just_seen
     try:
         for stage in stages:
-            if not stage.applies(work):
-                continue
-            decision = _decide(stage, work, force, waiting_for)
-            if decision.action != "reuse":
-                waiting_for = waiting_for or stage.name
-            else:
-                work.record.just_seen.add(stage.name)
-            yield StagePlan(stage.name, decision)
+            if stage.applies(work):
+                decision = _decide(stage, work, force, waiting_for)
+                if decision.action == "reuse":
+                    seen.add(stage.name)
+                elif waiting_for is None:
+                    waiting_for = stage.name
+                plans.append(StagePlan(stage.name, decision))
     finally:
-        work.record.just_seen.clear()
+        seen.clear()
+    return tuple(plans)
 
 
 def _decide(stage: Stage, work: SlideWork, force: Collection[str], waiting_for: str | None) -> Decision:

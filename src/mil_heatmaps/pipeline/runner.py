@@ -89,8 +89,8 @@ class Runner:
 
     def chosen_jobs(self) -> list[SlideJob]:
         """Return the jobs that the options select, in the order of the list."""
-        names = {nfc(name) for row in self.cohort.rows for name in (row.slide_name, row.slide_id)}
-        if unknown := sorted(self._named - names):
+        rows = self.cohort.rows if self._named else ()
+        if unknown := sorted(self._named - {nfc(name) for row in rows for name in (row.slide_name, row.slide_id)}):
             known = first_of(list(self.cohort.jobs), 5)
             raise ConfigError(f"--slides: {', '.join(unknown)} not in the process list; it has {known}")
         jobs = []

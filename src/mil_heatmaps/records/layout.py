@@ -11,14 +11,16 @@ import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from mil_heatmaps.errors import ConfigError
 
 RECORD = "record.json"
 BLOCKMAP = "_blockmap.h5"
 MASK = "_mask.pkl"
+COORDS = "_coords.h5"
 FAITHFULNESS = "_faithfulness.json"
-"""Endings after the slide's name in the file names of its scores, its outlines and the faithfulness of its maps."""
+"""Endings after the slide's name in the file names of its scores, outlines, coordinates and faithfulness."""
 
 _UNSAFE = re.compile(r"[^\w.+@ -]", flags=re.UNICODE)
 
@@ -50,6 +52,10 @@ class SlideLayout:
     production: Path  # P/E/G
     sampled_patches: Path  # P/E/sampled_patches
 
+    def raw_text(self, suffix: str) -> str:
+        """Path of a file of the slide as text, for the planning of many slides: making paths takes time."""
+        return f"{self.raw}{os.sep}{self.slide_id}{suffix}"
+
     def _raw(self, suffix: str) -> Path:
         return self.raw / f"{self.slide_id}{suffix}"
 
@@ -75,7 +81,7 @@ class SlideLayout:
 
     @property
     def coords_h5(self) -> Path:
-        return self._raw("_coords.h5")
+        return self._raw(COORDS)
 
     @property
     def features_h5(self) -> Path:
@@ -156,8 +162,7 @@ class SlideLayout:
         return check_inside(folder, self.sampled_patches)
 
 
-@dataclass(frozen=True)
-class CaseLayout:
+class CaseLayout(NamedTuple):
     """Paths of the files of a case, in a folder of all cases."""
 
     name: str
@@ -191,6 +196,8 @@ class CaseLayout:
 
 def case_name(case_id: str) -> str:
     """Return a file name for a case, unique for every case."""
+    if len(case_id) <= 60 and case_id.replace("-", "").isalnum():  # nearly always
+        return case_id
     name = safe_name(case_id)
     return name if name == case_id else f"{name}-{hashlib.sha256(case_id.encode()).hexdigest()[:8]}"
 

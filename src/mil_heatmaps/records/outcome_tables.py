@@ -1,16 +1,17 @@
 """The outcome of each slide in the two tables of a run: CLAM's results and the run's own process list."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from mil_heatmaps.choices import CASE_COLUMNS, STATUSES
 from mil_heatmaps.config.tissue_parameters import BLANKS
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.notices import joined
+from mil_heatmaps.records.float32_text import float32_text, numpy_text
 from mil_heatmaps.records.rows import ProcessList, ProcessRow
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.words import one_line
@@ -257,16 +258,21 @@ def outcome_of_row(row: ProcessRow, outcomes: Mapping[str, SlideOutcome]) -> Sli
     return outcomes.get(row.slide_id) or SlideOutcome()
 
 
+_LONG = 2000
+"""Slides for whose predictions loading numpy pays off."""
+
+
 class Predictions:
     """The columns of predictions, and their cells for one slide."""
 
-    def __init__(self, outcomes: Iterable[SlideOutcome]) -> None:
+    def __init__(self, outcomes: Collection[SlideOutcome]) -> None:
         pairs, numbers, grouped = 0, dict[str, None](), False
         for outcome in outcomes:
             grouped = grouped or bool(outcome.group)
             numbers |= dict.fromkeys(name for name, _ in outcome.numbers)
             pairs = max(pairs, len(outcome.classes))
         self._pairs, self._numbers, self._groups = pairs, list(numbers), grouped
+        self._text = float32_text if len(outcomes) < _LONG else numpy_text
 
     @property
     def columns(self) -> list[str]:
@@ -279,12 +285,12 @@ class Predictions:
         pairs = [
             text
             for name, p in zip(outcome.classes, outcome.probabilities, strict=True)
-            for text in (name, str(np.float32(p)))
+            for text in (name, self._text(p))
         ]
         cells = [*pairs, *[""] * (2 * self._pairs - len(pairs))]
         if self._numbers:
             known = dict(outcome.numbers)
-            cells += [str(np.float32(known[name])) if name in known else "" for name in self._numbers]
+            cells += [self._text(known[name]) if name in known else "" for name in self._numbers]
         return [*cells, outcome.group] if self._groups else cells
 
 

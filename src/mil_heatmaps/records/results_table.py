@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mil_heatmaps.errors import ProcessListError
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.records.finished_run import RunTable
 from mil_heatmaps.records.flat_layout import HEATMAP, FlatLayout
+from mil_heatmaps.records.float32_text import float32_text
 from mil_heatmaps.records.outcome_tables import (
     CASE_COLUMN,
     FAITHFULNESS_COLUMNS,
@@ -120,7 +119,7 @@ class SimpleResults:
 def prediction_cells(summary: Mapping[str, Any], *, named: bool) -> Row:
     """Return the cells of the prediction in a record's summary, with class numbers unless `named`."""
     outcome = predicted(summary)
-    row = {name: str(np.float32(value)) for name, value in outcome.get("numbers", ())}
+    row = {name: float32_text(value) for name, value in outcome.get("numbers", ())}
     if outcome.get("group"):
         row[GROUP_COLUMN] = outcome["group"]
     if outcome.get("classes"):

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
-
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores.patch_scores import SHARE_KINDS, PatchScores
 from mil_heatmaps.words import share_in_words
 

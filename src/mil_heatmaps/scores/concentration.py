@@ -1,12 +1,15 @@
 """How far the attention of a slide is concentrated on few patches: colours by rank cannot show it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import grouped, number_words, share_words
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 NEARLY_EVEN = 0.8
 """Attention counts as nearly even from this ratio on: effective number of patches over their number."""

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores.patch_scores import SIGNED_KINDS, ScoreKind
 from mil_heatmaps.scores.select import most_relevant_first
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
-Shares = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Shares: TypeAlias = "npt.NDArray[np.float64]"
 
 TOP = 0.05
 """Share of the patches whose clusters are counted."""

@@ -4,18 +4,21 @@ Everything here is pure: arrays in, arrays out. NaN and infinite scores are left
 returned as NaN (drawn as uncovered) and are counted.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.choices import METHODS, Method
 from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores.patch_scores import FIXED_RANGES, FOR_AND_AGAINST, SHARE_KINDS
 from mil_heatmaps.scores.percentiles import rank_percentiles, reference_percentiles
 from mil_heatmaps.scores.scale import ROBUST_QUANTILES, CohortScale, summarize_scores
 from mil_heatmaps.words import grouped, number_words, numbers_apart
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _PERCENT_METHODS = {"percentile", "percentile_ref"}
 
@@ -191,7 +194,7 @@ class _Ends:
     fell_back: bool = False
     center: float | None = None
 
-    def given(self, vmin: float | None, vmax: float | None, center: float | None) -> "_Ends":
+    def given(self, vmin: float | None, vmax: float | None, center: float | None) -> _Ends:
         """Return the ends after applying the caller's ends and centre."""
         for name, end in (("vmin", vmin), ("vmax", vmax)):
             if end is not None and not np.isfinite(end):

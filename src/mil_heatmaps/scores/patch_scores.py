@@ -1,15 +1,18 @@
 """A model's output for each patch, and for the whole slide."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mil_heatmaps.choices import TASKS, Task
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.words import number_words, percentage
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 ScoreKind = Literal[
     "attention_logit",  # before the softmax: any real number, meaningful up to a constant

@@ -3,12 +3,15 @@
 Both follow CLAM's definitions exactly and cost one sort. Percentiles run from 0 to 100.
 """
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.numpy_later import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def rank_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -4,14 +4,18 @@ A slide's summary is a few kilobytes whatever the slide's size, so a cohort of t
 Merging is a concatenation: the order of slides does not matter.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import counted
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 ROBUST_QUANTILES = (0.01, 0.99)
 """The quantiles that bound a ``robust`` range."""

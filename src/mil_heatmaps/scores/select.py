@@ -1,17 +1,20 @@
 """The choice of the columns of a score to draw, by class and head."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import ScoreError
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores.patch_scores import EXPLANATION_KINDS, PatchScores, Prediction
 from mil_heatmaps.words import whole_number
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _MEAN = "\0mean"
 """Stands for the mean over all groups; no column can have this name."""

@@ -3,10 +3,15 @@
 Names ending ``_l0`` are level-0 pixels; coordinates are (x, y) of a patch's top-left corner.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mil_heatmaps.numpy_later import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +48,7 @@ class PatchGrid:
         """Share of a patch's width that overlaps its neighbour, from 0 to below 1."""
         return max(0.0, 1 - self.step_l0[0] / self.size_l0[0])
 
-    def take(self, patches: npt.NDArray[np.bool_ | np.intp]) -> "PatchGrid":
+    def take(self, patches: npt.NDArray[np.bool_ | np.intp]) -> PatchGrid:
         """Return the grid of some of the patches, by a mask or by indices."""
         return PatchGrid(self.coords_l0[patches], self.size_l0, self.step_l0)
 

@@ -1,9 +1,14 @@
 """Resize patches with Pillow, which averages over merged pixels, as CLAM, TRIDENT and torchvision do."""
 
-from typing import Literal
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal
+
+from mil_heatmaps.numpy_later import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 
 Interpolation = Literal["bilinear", "bicubic"]
 

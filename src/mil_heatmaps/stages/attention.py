@@ -8,9 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores import concentration, mass
 from mil_heatmaps.stages.bags import bag_inputs, inputs_of_case, write_other_bags
 from mil_heatmaps.stages.base import SlideWork, StageResult
@@ -86,7 +85,7 @@ class AttentionStage:
             **inputs,
             "features": work.fingerprint(job.features_path),
             "coords_file": work.coords_file,
-            "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
+            "coords_sha256": work.coords_sha256,
             **work.space_inputs(),
         }
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.choices import SUM
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.records.outcome_tables import EFFECT, PATCHES
 
 if TYPE_CHECKING:
@@ -133,8 +132,8 @@ def write_other_bags(
 
 def bag_files(work: SlideWork) -> dict[str, Path]:
     """Return the score files of all bags but the first, and of the sum if there is one, by name."""
-    names = [*work.config.bags[1:], *((SUM,) if len(work.config.bags) > 1 else ())]
-    paths = {name: work.job.paths.blockmap_of(name) for name in names}
+    others = work.config.bags[1:]
+    paths = {name: work.job.paths.blockmap_of(name) for name in (*others, SUM)} if others else {}
     return {name: path for name, path in paths.items() if name != SUM or path.is_file()}
 
 

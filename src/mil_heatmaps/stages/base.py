@@ -14,13 +14,12 @@ from mil_heatmaps.config.fine_map import makes_fine_map
 from mil_heatmaps.errors import HeatmapError, SlideError, TissueError
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.records.input_files import InputFiles
-from mil_heatmaps.records.layout import safe_name
+from mil_heatmaps.records.layout import BLOCKMAP, COORDS, MASK, safe_name
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.slides.resolution import LISTED, OTHERWISE
 from mil_heatmaps.stages.run_settings import RunSettings
 
 if TYPE_CHECKING:
-    from mil_heatmaps.config.config import Config
     from mil_heatmaps.encoders.encoding_progress import EncodingProgress
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.progress.encoding_signs import EncodingSign
@@ -61,8 +60,9 @@ def coords_file_of(job: SlideJob, settings: RunSettings, files: InputFiles) -> d
     if features is None:
         return None if job.coords_path is None else files.fingerprint(job.coords_path)
     path = settings.coords_file(features, job.coords_dir)
-    beside = {file.name: files.fingerprint(file) for file in config_beside(path)}
-    return None if path is None else {**files.fingerprint(path), **beside}
+    if path is None:
+        return None
+    return {**files.fingerprint(path), **{file.name: files.fingerprint(file) for file in config_beside(path)}}
 
 
 class SlideWork:
@@ -83,11 +83,13 @@ class SlideWork:
     ) -> None:
         self.job = job
         self.settings = settings
+        self.config = settings.config
         self.record = record
         self.on_stage = on_stage
         self.should_stop = should_stop
         self._sign = sign
         self._slide: Slide | None = None
+        self._slide_inputs: dict[str, Any] | None = None
         self.files = InputFiles(record.files)
         self.bag = ""
         """Name of the bag, for a model that takes several; empty for the first bag."""
@@ -99,10 +101,6 @@ class SlideWork:
         """While slides are surveyed: what the scores of the case that was last asked for depend on, by its name."""
         self.lines: list[str] = []
         """Lines of run.log about this slide; the coordinator writes them, wherever the slide is processed."""
-
-    @property
-    def config(self) -> Config:
-        return self.settings.config
 
     @property
     def slide(self) -> Slide:
@@ -140,9 +138,8 @@ class SlideWork:
 
         Defaults are left out, so that records of earlier versions, which lack these keys, stay up to date.
         """
-        data = self.config.data_arguments
-        said = {name: getattr(data, name) for name in names or ("coords_frame", "coords_unit", "feature_extractor")}
-        return {name: value for name, value in said.items() if value not in ("auto", None)}
+        return self.settings.told_space(names or ("coords_frame", "coords_unit", "feature_extractor"))
+
     def __enter__(self) -> Self:
         return self
 
@@ -157,9 +154,11 @@ class SlideWork:
 
     def slide_inputs(self) -> dict[str, Any]:
         """Return the slide for a stage's inputs: its file, and a manually given resolution where it is used."""
-        file, listed, otherwise = self.fingerprint(self.job.slide_path), self.job.row.mpp, self._slide_mpp()
-        mpp = otherwise if listed is None else listed
-        return file if mpp is None else {**file, "mpp": mpp}
+        if self._slide_inputs is None:  # most stages ask
+            file, listed, otherwise = self.fingerprint(self.job.slide_path), self.job.row.mpp, self._slide_mpp()
+            mpp = otherwise if listed is None else listed
+            self._slide_inputs = file if mpp is None else {**file, "mpp": mpp}
+        return self._slide_inputs
 
     def _slide_mpp(self) -> float | None:
         """Return `slide_mpp` if the slide file has no resolution; open the slide only if the record does not tell."""
@@ -187,6 +186,21 @@ class SlideWork:
         except FileNotFoundError as error:
             folder, name = os.path.split(path)
             raise HeatmapError(f"{name} is not there: run the stage {stage!r} first (in {folder})") from error
+
+    @property
+    def mask_sha256(self) -> str:
+        """SHA-256 of the outlines' file, see `artifact`."""
+        return self.artifact(self.job.paths.raw_text(MASK), "segment")
+
+    @property
+    def coords_sha256(self) -> str:
+        """SHA-256 of the file with the coordinates, see `artifact`."""
+        return self.artifact(self.job.paths.raw_text(COORDS), "coords")
+
+    @property
+    def scores_sha256(self) -> str:
+        """SHA-256 of the score file, see `artifact`."""
+        return self.artifact(self.job.paths.raw_text(BLOCKMAP), "attention")
 
     @cached_property
     def mask(self) -> TissueMask:

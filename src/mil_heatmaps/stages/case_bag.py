@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from mil_heatmaps import machine
 from mil_heatmaps.cohort.slide_job import SlideJob
 from mil_heatmaps.errors import FeatureError, HeatmapError
 from mil_heatmaps.features.stacked import StackedRows
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.stages.base import SlideWork, coords_file_of
 from mil_heatmaps.stages.run_settings import state_of
 from mil_heatmaps.words import reason_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.slides.slide_space import SlideSpace
@@ -79,7 +80,8 @@ def case_inputs(work: SlideWork) -> dict[str, Any]:
     """
     case = work.job.case
     assert case is not None
-    if work.planned is not None and (known := work.planned.get(case.case_id)) is not None:
+    planned = work.planned if len(case.slides) > 1 else None  # nobody else asks about a slide alone
+    if planned is not None and (known := planned.get(case.case_id)) is not None:
         return known
     slides, whole = [], True
     for job in case.slides:
@@ -93,9 +95,9 @@ def case_inputs(work: SlideWork) -> dict[str, Any]:
     found = {"case_id": case.case_id, "slides": slides, "partial": work.config.run_arguments.partial_cases}
     if case.lacking:
         found["lacking"] = list(case.lacking)
-    if work.planned is not None and whole and len(slides) > 1:
-        work.planned.clear()  # the slides of a case come one after the other
-        work.planned[case.case_id] = found
+    if planned is not None and whole:
+        planned.clear()  # the slides of a case come one after the other
+        planned[case.case_id] = found
     return found
 
 
@@ -104,20 +106,23 @@ def _features_inputs(work: SlideWork, job: SlideJob) -> dict[str, Any]:
 
     What is known of features that are brought goes into this slide's record, too: their own need not be read for that.
     """
-    path, own = job.features_path, job.slide_id == work.job.slide_id
+    path, known_of = job.features_path, work.settings.known_of
     if path is None:
         made = job.paths.features_h5
-        return work.settings.known_of(
+        return known_of(
             made, state_of(made), lambda: {"features_sha256": _member(work, job).artifact(made, "features")}
         )
+    if work.job.case is not None and len(work.job.case.slides) == 1:  # nobody else asks
+        return _brought(work, job, path)
+    return known_of(path, work.files.status(path), lambda: _brought(work, job, path))
 
-    def told_of() -> dict[str, Any]:
-        coords_file = work.coords_file if own else coords_file_of(job, work.settings, work.files)
-        mpp = {} if job.row.mpp is None else {"mpp": job.row.mpp}
-        return {"features": work.fingerprint(path), "coords_file": coords_file, **mpp}
 
-    alone = own and work.job.case is not None and len(work.job.case.slides) == 1  # nobody else asks
-    return told_of() if alone else work.settings.known_of(path, work.files.status(path), told_of)
+def _brought(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
+    """Return what the features in a slide's own file are."""
+    own = job.slide_id == work.job.slide_id
+    coords_file = work.coords_file if own else coords_file_of(job, work.settings, work.files)
+    told = {"features": work.files.fingerprint(path), "coords_file": coords_file}
+    return told if job.row.mpp is None else {**told, "mpp": job.row.mpp}
 
 
 def _member(work: SlideWork, job: SlideJob) -> SlideWork:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.errors import HeatmapError
 from mil_heatmaps.files.digests import sha256_file
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores.patch_scores import SHARE_KINDS
 from mil_heatmaps.scores.scale import CohortScale, ScoreSummary, summarize_scores
 from mil_heatmaps.stages.case_scores import case_file, has_case_bag

@@ -9,13 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from filelock import FileLock
 
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.files.digests import fingerprint, sha256_file
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores.case_share import CaseShare, CaseSlide, shares_of
 from mil_heatmaps.stages.base import SlideWork, Stopped
 from mil_heatmaps.stages.case_bag import CaseBag, read_case

@@ -27,7 +27,7 @@ class CoordsStage:
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The feature or coordinates file, or the mask and how patches are cut."""
-        job, data = work.job, work.config.data_arguments
+        data = work.config.data_arguments
         if work.patches_path is not None:
             return {
                 "version": self.version,
@@ -40,7 +40,7 @@ class CoordsStage:
         return {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
+            "mask_sha256": work.mask_sha256,
             "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
             **bag_grid_inputs(work),
         }

@@ -51,9 +51,8 @@ class ExportsStage:
         if self._tells(work) and (foot := foot_inputs(work)):
             inputs["metadata"] = foot
         geojson, store = work.config.export_arguments.geojson, work.config.export_arguments.annotation_store
-        mask = work.job.paths.mask_pkl
-        if any(one is not None and one.tissue for one in (geojson, store)) and mask.is_file():
-            inputs["mask_sha256"] = work.artifact(mask, "segment")
+        if any(one is not None and one.tissue for one in (geojson, store)) and work.job.paths.mask_pkl.is_file():
+            inputs["mask_sha256"] = work.mask_sha256
         exports = work.settings.section("export_arguments", filled=True)
         if geojson is not None:
             exports["geojson"] = _without_later_defaults(exports["geojson"], geojson)

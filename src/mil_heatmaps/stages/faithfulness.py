@@ -50,7 +50,7 @@ class FaithfulnessStage:
         drawing = work.settings.section("heatmap_arguments")
         inputs: dict[str, Any] = {
             "version": self.version,
-            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "scores_sha256": work.scores_sha256,
             "model": source.weights_identity if source.has_model else None,
             "settings": work.settings.section("faithfulness_arguments"),
             "drawn": {key: drawing[key] for key in ("classes", "head")},

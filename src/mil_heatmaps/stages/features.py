@@ -28,7 +28,7 @@ class FeaturesStage:
         return read_as | {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "coords_sha256": work.artifact(job.paths.coords_h5, "coords"),
+            "coords_sha256": work.coords_sha256,
             "patching": work.settings.section("patching_arguments", exclude=("overlap", "grid")),
             "encoder": encoder_identity(config),
         }

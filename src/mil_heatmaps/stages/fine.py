@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import FeatureError, ModelError
 from mil_heatmaps.explain.settings import EXPLANATIONS
 from mil_heatmaps.notices import Notice, distinct
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.case_scores import has_case_bag
 from mil_heatmaps.stages.explanations import explanation_inputs, outputs_of, settings_of
@@ -25,6 +23,8 @@ from mil_heatmaps.stages.run_encoder import encode, encoder_identity, load_encod
 from mil_heatmaps.stages.slide_facts import told_of
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.scores.patch_scores import PatchScores
     from mil_heatmaps.slides.patch_grid import PatchGrid
@@ -43,18 +43,18 @@ class FineFeaturesStage:
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The slide, the patches, how they are read, and the encoder; not the model."""
-        job, config = work.job, work.config
+        config = work.config
         inputs: dict[str, Any] = {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "mask_sha256": work.artifact(job.paths.mask_pkl, "segment"),
+            "mask_sha256": work.mask_sha256,
             "patching": {**work.settings.section("patching_arguments"), "grid": config.patch_grid},
             "use_center_shift": config.heatmap_arguments.use_center_shift,
             "roi": work.roi_inputs(),
             "encoder": encoder_identity(config),
         }
         if config.patch_grid == "features":
-            inputs["coords_sha256"] = work.artifact(job.paths.coords_h5, "coords")
+            inputs["coords_sha256"] = work.coords_sha256
             if work.patches_path is not None:
                 inputs["read_as"] = [work.fingerprint(work.patches_path), work.coords_file]
         return inputs
@@ -158,7 +158,7 @@ class FineScoresStage:
             "version": self.version,
             "model": work.settings.model.identity,
             "features_sha256": work.artifact(work.fine_features_path, "fine_features"),
-            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "scores_sha256": work.scores_sha256,
             "use_ref_scores": config.heatmap_arguments.use_ref_scores,
             "column": {key: drawing[key] for key in ("classes", "head")},
             "label": job.row.label,

@@ -52,13 +52,13 @@ class HeatmapStage:
         inputs: dict[str, Any] = {
             "version": self.version,
             "slide": work.slide_inputs(),
-            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "scores_sha256": work.scores_sha256,
             "drawing": work.settings.section("heatmap_arguments", exclude=_not_drawn(config)),
             "row": {"label": job.row.label, "orig_level": job.row.visualization.vis_level},
             "roi": work.roi_inputs(),
             "to": relative(job.paths.production, job.paths.raw),
         }
-        if work.roi is not None and work.roi.polygons is not None:
+        if config.heatmap_arguments.use_roi and work.roi is not None and work.roi.polygons is not None:
             inputs["patches_of_outlines"] = "whole"  # earlier versions cut patches at the outlines' box
         if config.model_arguments.task != "classification":
             inputs["task"] = config.model_arguments.task
@@ -67,7 +67,7 @@ class HeatmapStage:
         if work.wants_fine_map:
             inputs["fine_sha256"] = work.artifact(work.fine_scores_path, "fine")
         if config.heatmap_arguments.segment:
-            inputs["mask_sha256"] = work.artifact(job.paths.mask_pkl, "segment")
+            inputs["mask_sha256"] = work.mask_sha256
         if work.settings.cohort_scale is not None:
             inputs["cohort_scale"] = work.settings.cohort_scale_digest
         if (scale := case_scale_inputs(work)) is not None:

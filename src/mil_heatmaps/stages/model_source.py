@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.choices import CONCEPT_SCORES
 from mil_heatmaps.errors import CheckpointError, ConfigError, ModelError
 from mil_heatmaps.files.digests import fingerprint, sha256_file, sha256_files
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.stages.last_loaded import LastLoaded
 from mil_heatmaps.stages.named_concepts import concepts_identity
 from mil_heatmaps.words import whole_number

@@ -6,23 +6,23 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from zipfile import BadZipFile
-
-import numpy as np
-import numpy.typing as npt
 
 from mil_heatmaps.files.atomic import atomic_path
 from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.numpy_later import np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mil_heatmaps.explain.watch import Watch
     from mil_heatmaps.stages.base import SlideWork
 
 TELL_EVERY_S = 2.0
 """Seconds between progress reports of a long measurement."""
 
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays: TypeAlias = "dict[str, npt.NDArray[Any]]"
 
 
 class PartialResults:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from mil_heatmaps.numpy_later import np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mil_heatmaps.slides.patch_grid import PatchGrid
     from mil_heatmaps.visualization.drawing import Drawing
 

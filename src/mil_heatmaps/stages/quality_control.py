@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mil_heatmaps.errors import FeatureError
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.stages.base import SlideWork
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mil_heatmaps.features.patch_features import PatchFeatures
     from mil_heatmaps.scores.patch_scores import Prediction
     from mil_heatmaps.scores.score_file import ScoreFile

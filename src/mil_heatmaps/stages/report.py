@@ -6,10 +6,9 @@ import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.files.atomic import write_json
 from mil_heatmaps.notices import distinct
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.figure import shown_label

@@ -45,7 +45,7 @@ class RunSettings:
     token: str = field(default_factory=lambda: secrets.token_hex(8), repr=False, compare=False)  # of this run
     _dumps: dict[tuple[str, tuple[str, ...], bool], Any] = field(default_factory=dict, repr=False, compare=False)
     _folders: dict[tuple[str, Path | None], list[str]] = field(default_factory=dict, repr=False, compare=False)
-
+    _told: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
     case_inputs: dict[str, tuple[Seen | None, Any]] = field(default_factory=dict, repr=False, compare=False)
     """What is known of the files of a case's slides, by file, with the file's size and times then: every slide of the
     case asks for each file."""
@@ -75,11 +75,18 @@ class RunSettings:
             self._dumps[key] = dump[name]
         return dict(self._dumps[key])
 
+    def told_space(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Return those settings of coordinates that the config does not leave at their defaults."""
+        if names not in self._told:
+            said = {name: getattr(self.config.data_arguments, name) for name in names}
+            self._told[names] = {name: value for name, value in said.items() if value not in ("auto", None)}
+        return self._told[names]
+
     def coords_file(self, features: Path, coords_dir: Path | None) -> Path | None:
         """Return the file with the coordinates of features, if there is one; each folder is listed once per run."""
         from mil_heatmaps.features.find import coords_folders, find_coords_file
 
-        key = os.path.dirname(features), coords_dir
+        key = str(features).rpartition(os.sep)[0], coords_dir
         if key not in self._folders:
             self._folders[key] = coords_folders(*key)
         return find_coords_file(features, coords_dir, self._folders[key])

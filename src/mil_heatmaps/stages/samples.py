@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.records.slide_record import relative
 from mil_heatmaps.stages.base import SlideWork, StageResult
 from mil_heatmaps.stages.figure import shown_label
@@ -17,6 +15,8 @@ from mil_heatmaps.stages.figure_foot import evidence_of, foot_inputs
 from mil_heatmaps.stages.score_columns import coarse_columns
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from mil_heatmaps.stages.planned_map import DrawnColumn
     from mil_heatmaps.visualization.sampling import SampledPatch
 
@@ -95,8 +95,8 @@ class SamplesStage:
 
     def applies(self, work: SlideWork) -> bool:
         """When the config asks for any sample, or for the evidence set."""
-        samples = any(sample.sample for sample in work.config.sample_arguments.samples)
-        return samples or work.config.heatmap_arguments.evidence != "none"
+        config = work.config
+        return config.heatmap_arguments.evidence != "none" or any(s.sample for s in config.sample_arguments.samples)
 
     def inputs(self, work: SlideWork) -> dict[str, Any]:
         """The score file's content, the slide, the samples to take, and the column they are taken from."""
@@ -107,7 +107,7 @@ class SamplesStage:
             **evidence,
             "version": self.version,
             "slide": work.slide_inputs(),
-            "scores_sha256": work.artifact(job.paths.blockmap_h5, "attention"),
+            "scores_sha256": work.scores_sha256,
             "samples": work.settings.section("sample_arguments"),
             "column": {key: drawing[key] for key in ("classes", "head")},
             **{key: drawing[key] for key in ("color_profile",) if key in drawing},

@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.config.tissue_sections import VisualizationArguments
 from mil_heatmaps.errors import TissueError
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.stages.base import SlideWork, StageResult
 
 if TYPE_CHECKING:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mil_heatmaps.errors import CheckpointError, ModelError
 from mil_heatmaps.notices import Notice
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.stages.bags import slide_inputs
 from mil_heatmaps.words import fine_share, number_words, reason_of
 
@@ -58,9 +57,9 @@ def check_case(model: MILModel, bag: CaseBag) -> None:
 
 def vector_inputs(work: SlideWork) -> dict[str, Any]:
     """Return the stored vector that is compared, for a stage's inputs; empty where none is asked for."""
-    if work.config.inputs.slide_vectors is None:
+    path, config = work.job.slide_vector, work.config
+    if path is None and (config.data_arguments.slide_vectors_dir is None or config.inputs.slide_vectors is None):
         return {}
-    path = work.job.slide_vector
     return {"slide_vector": None if path is None else work.fingerprint(path)}
 
 

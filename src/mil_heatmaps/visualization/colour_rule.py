@@ -1,19 +1,22 @@
 """How scores become colours, and what the colours mean."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mil_heatmaps.choices import Method
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores.normalize import default_method
 from mil_heatmaps.scores.normalize import normalize as normalize_scores
 from mil_heatmaps.scores.patch_scores import FIXED_RANGES, FOR_AND_AGAINST, MIDDLES, PatchScores, Prediction
 from mil_heatmaps.scores.scale import CohortScale
 from mil_heatmaps.visualization.colour_words import Centre, Meaning, centre_of, meaning_of
 from mil_heatmaps.visualization.palette import DEFAULT_CMAP, chosen_cmap, own_cmap
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Smooth = Literal["none", "bilinear", "gaussian"]
 Compat = Literal["clam"]
@@ -111,7 +114,7 @@ class ColourRule:
             raise ConfigError(f"unknown compat {self.compat!r}; choose 'clam' or None")
 
     @classmethod
-    def for_kind(cls, kind: str, normalize: Method | None = None, cmap: str | None = None) -> "ColourRule":
+    def for_kind(cls, kind: str, normalize: Method | None = None, cmap: str | None = None) -> ColourRule:
         """Return the rule for a kind of score; `normalize` and `cmap` override its defaults.
 
         Zero is the middle of signed scores, unless they are ranked.
@@ -152,7 +155,7 @@ class ColourRule:
         *,
         center: str | float = "auto",
         cohort_median: float | None = None,
-    ) -> "ColourRule":
+    ) -> ColourRule:
         """Return the rule with the middle of a column's map and the meaning of its colours; see `centre_of`."""
         centre = centre_of(scores, column, center, prediction, cohort_median)
         rule = replace(self, meaning=meaning_of(scores, column, prediction))

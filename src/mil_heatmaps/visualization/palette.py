@@ -1,14 +1,19 @@
 """Colour tables: a matplotlib colormap as a small uint8 array, looked up once per grid cell, not per pixel."""
 
+from __future__ import annotations
+
 from difflib import get_close_matches
 from functools import lru_cache
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.scores.patch_scores import FOR_AND_AGAINST
-from mil_heatmaps.slides.pixels import UInt8Array
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mil_heatmaps.slides.pixels import UInt8Array
 
 DEFAULT_CMAP = "jet"
 """CLAM's colormap."""

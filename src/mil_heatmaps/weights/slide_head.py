@@ -3,23 +3,26 @@
 A head is read from NPZ, CSV or safetensors with numpy alone: nothing in the file is executed.
 """
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mil_heatmaps.choices import Task
 from mil_heatmaps.errors import CheckpointError
 from mil_heatmaps.files import hdf5
 from mil_heatmaps.files.arrays import read_arrays, read_npy, read_safetensors
 from mil_heatmaps.files.json_files import parse_json
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import first_of, reason_of, said_by, whole_number
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 KINDS: Final[dict[str, tuple[Task, ...]]] = {
     "linear": ("regression",),
