@@ -217,7 +217,7 @@ class _Ends:
             return np.full(len(numbers), 0.5)
         # From zero, a single division in the numbers' dtype: percentiles then keep CLAM's bits (float32 / 100 too).
         part = numbers / self.high if self.low == 0 else (numbers - self.low) / (self.high - self.low)
-        return np.clip(part, 0.0, 1.0)
+        return np.clip(part, 0.0, 1.0, out=part)
 
     def label(self, method: str, scale: CohortScale | None, reference: str, center_name: str = "") -> str:
         """Return the phrase for the colour bar; `reference` names the scores that ``percentile_ref`` ranks among,

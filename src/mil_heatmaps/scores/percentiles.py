@@ -27,7 +27,10 @@ def rank_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     finite = np.isfinite(values)
     kept = values[finite]
     if len(kept):
-        out[finite] = _average_ranks(kept) / len(kept) * 100
+        ranks = _average_ranks(kept)
+        ranks /= len(kept)
+        ranks *= 100
+        out[finite] = ranks
     return out
 
 
@@ -36,9 +39,12 @@ def _average_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     order = np.argsort(values)  # the fastest sort suffices: the order within a run of equals does not matter
     ordered = values[order]
     first = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    ranks = np.empty(len(values))
+    if first.all():
+        ranks[order] = np.arange(1, len(values) + 1)
+        return ranks
     starts = np.flatnonzero(first)
     ends = np.append(starts[1:], len(values))
-    ranks = np.empty(len(values))
     ranks[order] = np.repeat((starts + 1 + ends) / 2, ends - starts)
     return ranks
 
