@@ -44,7 +44,7 @@ def _tile_decoder(
 ) -> Callable[[bytes], RGB]:
     """Return the function that decodes one tile of a TIFF directory; `open_page` opens it with tifffile."""
     if directory.compression == JPEG:
-        import imagecodecs
+        from imagecodecs import jpeg8_decode
 
         tile_px, colorspace = directory.tile_px, _PHOTOMETRIC_NAMES[directory.photometric]
         right_head = b""
@@ -62,9 +62,7 @@ def _tile_decoder(
                     raise ValueError(f"the JPEG data claim {claimed[0]} x {claimed[1]} pixels")
                 right_head = head
             # The colour space comes from the TIFF tag, because RGB JPEG tiles have no marker for it.
-            tile: RGB = imagecodecs.jpeg8_decode(
-                data, tables=tables, colorspace=colorspace, outcolorspace="RGB"
-            )
+            tile: RGB = jpeg8_decode(data, tables=tables, colorspace=colorspace, outcolorspace="RGB")
             return tile
 
         return decode_jpeg
