@@ -109,13 +109,15 @@ def normalize(
         raise ScoreError(f"unknown normalisation {method!r}; choose from {list(METHODS)}")
     flat = _flat(scores)
     finite = np.isfinite(flat)
-    kept = flat[finite]
+    kept = flat if finite.all() else flat[finite]
     numbers = _transform(kept, method, reference, scale, kind)
     center = None if method in _PERCENT_METHODS or method == "softmax" else center
     ends = _own_ends(kept, numbers, method, scale).given(vmin, vmax, center)
     stretched = ends.stretch(numbers)
-    shades = np.full(flat.shape, np.nan, stretched.dtype)
-    shades[finite] = stretched
+    shades = stretched
+    if len(kept) < len(flat):
+        shades = np.full(flat.shape, np.nan, stretched.dtype)
+        shades[finite] = stretched
     words = reference_words(reference) if method == "percentile_ref" and reference is not None else ""
     return NormalizedScores(
         shades=shades,

@@ -23,14 +23,15 @@ def rank_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     [100.0, nan]
     """
     values = np.asarray(scores)
-    out = np.full(values.shape, np.nan)
     finite = np.isfinite(values)
-    kept = values[finite]
-    if len(kept):
-        ranks = _average_ranks(kept)
-        ranks /= len(kept)
-        ranks *= 100
-        out[finite] = ranks
+    kept = values.reshape(-1) if finite.all() else values[finite]
+    ranks = _average_ranks(kept)
+    ranks /= max(len(kept), 1)
+    ranks *= 100
+    if len(kept) == values.size:
+        return ranks.reshape(values.shape)
+    out = np.full(values.shape, np.nan)
+    out[finite] = ranks
     return out
 
 

@@ -98,5 +98,6 @@ def _majority(ones: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     else:
         depth = cv2.CV_8U if side * side <= 255 else cv2.CV_16U if side <= 255 else cv2.CV_32F
         counts = cv2.boxFilter(ones, depth, (side, side), normalize=False, borderType=cv2.BORDER_REPLICATE)
-    binary: npt.NDArray[np.uint8] = cv2.compare(counts, float(half), cv2.CMP_GT)
+    mask = cv2.compare(counts, float(half), cv2.CMP_GT, dst=counts if counts.dtype == np.uint8 else None)
+    binary: npt.NDArray[np.uint8] = mask
     return binary

@@ -41,7 +41,7 @@ def as_grid(coords: npt.ArrayLike | PatchGrid, patch_size: PatchSize, overlap: f
         raise ScoreError(f"{int((~finite).any(axis=1).sum())} of {len(coords_l0)} coords are not numbers")
     size = int(sizes[0]), int(sizes[1])
     step = max(1, int(size[0] * (1 - overlap))), max(1, int(size[1] * (1 - overlap)))
-    return PatchGrid(np.floor(coords_l0).astype(np.int64), size, step)
+    return PatchGrid(np.floor(coords_l0).astype(np.int64, copy=False), size, step)
 
 
 def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
