@@ -8,8 +8,10 @@ import pytest
 import tifffile
 
 from mil_heatmaps.slides.bands import ON_PIXEL, cut_bands
+from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.slides.reader import Slide, open_slide
 from mil_heatmaps.slides.sources import RGB, OpenSlideSource
+from mil_heatmaps.slides.tiff_headers import read_directories
 from mil_heatmaps.slides.write_pyramid import write_pyramid
 from tests.helpers.slides import make_svs_like, make_tiled_pyramid, open_by_openslide, tissue_picture
 
@@ -35,6 +37,36 @@ def test_every_usual_compression_is_decoded_to_openslides_pixels(
             assert tiff is not None
             assert (tiff.compression, tiff.photometric) == (compression, photometric)
             np.testing.assert_array_equal(slide.read_level(level), other.read_level(level))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "is_rgb8"),
+    [
+        (np.zeros((80, 96, 3), np.uint8), {"photometric": "rgb"}, True),
+        (np.zeros((80, 96, 3), np.uint8), {"photometric": "rgb", "compression": "jpeg"}, True),
+        (np.zeros((80, 96, 3), np.uint16), {"photometric": "rgb"}, False),
+        (np.zeros((80, 96, 4), np.uint8), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, False),
+        (np.zeros((3, 80, 96), np.uint8), {"photometric": "rgb", "planarconfig": "separate"}, False),
+        (np.zeros((80, 96), np.uint8), {"photometric": "minisblack"}, False),
+    ],
+)
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_directory_says_what_tifffile_says(
+    tmp_path: Path, pixels: UInt8Array, options: dict[str, Any], is_rgb8: bool, byteorder: str
+) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, pixels, tile=(32, 32), byteorder=byteorder, **options)
+    (directory,) = read_directories(path)
+    assert directory.is_rgb8 is is_rgb8
+    with tifffile.TiffFile(path) as tiff, path.open("rb") as file:
+        page = tiff.pages[0]
+        assert directory.offsets is not None
+        assert directory.byte_counts is not None
+        assert directory.offsets.read(file).tolist() == list(page.dataoffsets)
+        assert directory.byte_counts.read(file).tolist() == list(page.databytecounts)
+        assert (directory.photometric, directory.compression) == (int(page.photometric), int(page.compression))
+        chroma = directory.subsampling
+        assert (None if chroma is None else tuple(chroma.read(file).tolist())) == page.subsampling
 
 
 def test_a_lossless_slide_gives_back_the_picture(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import numpy.typing as npt
 import pytest
 
 from mil_heatmaps.slides.tissue import TissueMask
+from mil_heatmaps.visualization import canvas as canvas_module
 from mil_heatmaps.visualization.canvas import PatchCanvas
+from mil_heatmaps.visualization.drawing import CellLayer
 from mil_heatmaps.visualization.frame import Frame
 from mil_heatmaps.visualization.tissue_raster import TissueRaster
 
@@ -57,6 +59,48 @@ def test_cells_equal_adding_every_patch_to_every_pixel(lattice: bool, binary: bo
     plain_mean, plain_covered = _plain(canvas)
     np.testing.assert_array_equal(mean, plain_mean)  # to the last bit: the same sums in the same order
     np.testing.assert_array_equal(covered, plain_covered)
+
+
+def test_sums_do_not_depend_on_how_many_patches_are_added_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(5)
+    corners = generator.permutation(np.stack(np.meshgrid(np.arange(0, 90, 6), np.arange(0, 90, 6)), -1).reshape(-1, 2))
+    ends = corners + generator.integers(0, 3, corners.shape) * 6  # some hold no pixel
+    canvas = PatchCanvas(corners, (12, 12), generator.normal(size=len(corners)), (80, 70), ends_px=ends, floor=-np.inf)
+    whole = canvas.cells(3, 70)
+    monkeypatch.setattr(canvas_module, "_PAIRS_AT_ONCE", 40)
+    parts = canvas.cells(3, 70)
+    np.testing.assert_array_equal(parts.mean, whole.mean)
+    np.testing.assert_array_equal(parts.covered, whole.covered)
+    seen = np.zeros((70, 80), np.int64)
+    for (x0, y0), (x1, y1) in zip(corners, ends, strict=True):
+        seen[y0:y1, x0:x1] += 1
+    places = np.ix_(whole.y_edges[:-1], whole.x_edges[:-1])
+    np.testing.assert_array_equal(whole.covered, seen[places] > 0)
+
+
+@pytest.mark.parametrize(("y0", "y1"), [(0, 30), (4, 9), (11, 40)])
+def test_rows_of_cells_become_the_pixels_between_their_edges(y0: int, y1: int) -> None:
+    generator = np.random.default_rng(7)
+    corners = generator.integers(-5, 50, (60, 2))
+    canvas = PatchCanvas(corners, (7, 4), generator.random(60), (64, 40))
+    table = generator.integers(0, 256, (510, 3), dtype=np.uint8)
+    cells = canvas.cells(y0, y1)
+    layer = CellLayer(cells, cells.covered, table, y0, y1, 64)
+    mean, covered = _expanded(canvas, 40)
+    covered = covered[y0:y1]
+    for x0, x1 in [(0, 64), (0, 5), (30, 31), (50, 64)]:
+        np.testing.assert_array_equal(layer.painted(x0, x1), covered[:, x0:x1])
+        assert layer.covers(x0, x1) == covered[:, x0:x1].all()
+        colours = table[np.minimum((mean[y0:y1] * 510).astype(int), 509)]
+        where = covered[:, x0:x1]
+        np.testing.assert_array_equal(layer.colours(x0, x1)[where], colours[:, x0:x1][where])
+
+
+def test_only_columns_under_patches_are_covered() -> None:
+    cells = PatchCanvas(np.array([[2, -1], [20, -1]]), (18, 32), np.ones(2), (64, 30)).cells(0, 30)
+    layer = CellLayer(cells, cells.covered, np.zeros((256, 3), np.uint8), 0, 30, 64)
+    assert all(layer.covers(*columns) for columns in [(2, 38), (5, 6)])
+    assert not any(layer.covers(*columns) for columns in [(1, 38), (2, 39), (0, 64)])
 
 
 def test_patches_outside_the_picture_cover_nothing() -> None:

@@ -112,13 +112,15 @@ def normalize(
         raise ScoreError(f"unknown normalisation {method!r}; choose from {list(METHODS)}")
     flat = _flat(scores)
     finite = np.isfinite(flat)
-    kept = flat[finite]
+    kept = flat if finite.all() else flat[finite]
     numbers = _transform(kept, method, reference, scale, kind)
     center = None if method in _PERCENT_METHODS or method == "softmax" else center
     ends = _own_ends(kept, numbers, method, scale).given(vmin, vmax, center)
     stretched = ends.stretch(numbers)
-    shades = np.full(flat.shape, np.nan, stretched.dtype)
-    shades[finite] = stretched
+    shades = stretched
+    if len(kept) < len(flat):
+        shades = np.full(flat.shape, np.nan, stretched.dtype)
+        shades[finite] = stretched
     words = reference_words(reference) if method == "percentile_ref" and reference is not None else ""
     return NormalizedScores(
         shades=shades,
@@ -220,7 +222,7 @@ class _Ends:
             return np.full(len(numbers), 0.5)
         # From zero, a single division in the numbers' dtype: percentiles then keep CLAM's bits (float32 / 100 too).
         part = numbers / self.high if self.low == 0 else (numbers - self.low) / (self.high - self.low)
-        return np.clip(part, 0.0, 1.0)
+        return np.clip(part, 0.0, 1.0, out=part)
 
     def label(self, method: str, scale: CohortScale | None, reference: str, center_name: str = "") -> str:
         """Return the phrase for the colour bar; `reference` names the scores that ``percentile_ref`` ranks among,

@@ -26,11 +26,15 @@ def rank_percentiles(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     [100.0, nan]
     """
     values = np.asarray(scores)
-    out = np.full(values.shape, np.nan)
     finite = np.isfinite(values)
-    kept = values[finite]
-    if len(kept):
-        out[finite] = _average_ranks(kept) / len(kept) * 100
+    kept = values.reshape(-1) if finite.all() else values[finite]
+    ranks = _average_ranks(kept)
+    ranks /= max(len(kept), 1)
+    ranks *= 100
+    if len(kept) == values.size:
+        return ranks.reshape(values.shape)
+    out = np.full(values.shape, np.nan)
+    out[finite] = ranks
     return out
 
 
@@ -39,9 +43,12 @@ def _average_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     order = np.argsort(values)  # the fastest sort suffices: the order within a run of equals does not matter
     ordered = values[order]
     first = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    ranks = np.empty(len(values))
+    if first.all():
+        ranks[order] = np.arange(1, len(values) + 1)
+        return ranks
     starts = np.flatnonzero(first)
     ends = np.append(starts[1:], len(values))
-    ranks = np.empty(len(values))
     ranks[order] = np.repeat((starts + 1 + ends) / 2, ends - starts)
     return ranks
 

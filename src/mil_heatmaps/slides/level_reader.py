@@ -86,7 +86,8 @@ class LevelReader:
         on_pixel = max(abs(x / downsample - x_px), abs(y / downsample - y_px)) < ON_PIXEL
         if on_pixel and (tiff := self._tiff.get(level)) is not None:
             few = width * height <= _CACHED_PIXELS
-            decoded = self._from_tiff(tiff, (x_px, y_px), (width, height), cached=few)
+            threads = 1 if few else self._threads
+            decoded = self._from_tiff(tiff, (x_px, y_px), (width, height), threads, cached=few)
             if decoded is not None:
                 return decoded
         out = np.empty((height, width, 3), np.uint8)
@@ -95,12 +96,12 @@ class LevelReader:
             out[band.start_px : band.stop_px] = self._from_source((x, y + band.start_l0), level, size)
         return out
 
-    def rows(self, level: int, y0: int, y1: int) -> RGB:
-        """Return rows `y0` to `y1` (not included) of a level."""
+    def rows(self, level: int, y0: int, y1: int, threads: int) -> RGB:
+        """Return rows `y0` to `y1` (not included) of a level; with one of the `threads`, read where this is called."""
         width = self._levels.level_dimensions[level][0]
         self.unreadable.need(level, (0, y0, width, y1))
         if (tiff := self._tiff.get(level)) is not None:
-            rows = self._from_tiff(tiff, (0, y0), (width, y1 - y0), cached=False)
+            rows = self._from_tiff(tiff, (0, y0), (width, y1 - y0), threads, cached=False)
             if rows is not None:
                 return rows
         out = np.empty((y1 - y0, width, 3), np.uint8)
@@ -111,7 +112,7 @@ class LevelReader:
             out[first - y0 : stop - y0] = rows[first - band.start_px :]
 
         bands = [band for band in self._bands(level) if band.start_px < y1 and band.stop_px > y0]
-        pool = self._threads_pool()
+        pool = self._threads_pool(threads)
         if pool is None:
             for band in bands:
                 read_band(band)
@@ -194,16 +195,16 @@ class LevelReader:
             return grey(size)
 
     def _from_tiff(
-        self, tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], *, cached: bool
+        self, tiff: TiffLevel, corner_px: tuple[int, int], size_px: tuple[int, int], threads: int, *, cached: bool
     ) -> RGB | None:
         """Return a rectangle decoded directly; None if this fails, so that the caller reads it through OpenSlide."""
-        pool = None if cached else self._threads_pool()
+        pool = self._threads_pool(threads)
 
         def instead(index: int, error: SlideError) -> RGB:
             return self._instead(tiff, index, error)
 
         try:
-            return tiff.read(corner_px, size_px, pool=pool, threads=self._threads, cached=cached, instead=instead)
+            return tiff.read(corner_px, size_px, pool=pool, threads=threads, cached=cached, instead=instead)
         except SlideError as error:
             self._tiff.give_up(tiff.level, error)
             return None
@@ -255,9 +256,9 @@ class LevelReader:
         width, height = self._levels.level_dimensions[level]
         return cut_bands(self._levels.mean_downsample(level), width, height)
 
-    def _threads_pool(self) -> ThreadPoolExecutor | None:
+    def _threads_pool(self, threads: int) -> ThreadPoolExecutor | None:
         """Return the thread pool for one large read; None if only one thread is allowed."""
-        if self._threads < 2:
+        if threads < 2:
             return None
         with self._lock:
             if self._pool is None:

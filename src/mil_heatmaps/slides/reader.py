@@ -167,18 +167,21 @@ class Slide(Levels):
             raise SlideError(f"{self.path}: cannot read a region of size {width} x {height}")
         return self._reader.region((x, y), level, (width, height))
 
-    def read_rows(self, level: int, y0: int, y1: int) -> RGB:
-        """Return rows `y0` to `y1` (not included) of a level, equal to `read_level(level)[y0:y1]`."""
+    def read_rows(self, level: int, y0: int, y1: int, *, threads: int | None = None) -> RGB:
+        """Return rows `y0` to `y1` (not included) of a level, equal to `read_level(level)[y0:y1]`.
+
+        `threads=1` is for callers that read in several threads themselves; None: the slide's number.
+        """
         self._check_level(level)
         width, height = self.level_dimensions[level]
         if not 0 <= y0 <= y1 <= height:
             raise SlideError(f"{self.path}: level {level} has rows 0 to {height}, asked for {y0} to {y1}")
         if 3 * width * height > self._kept.most_bytes:
-            return self._reader.rows(level, y0, y1)
+            return self._reader.rows(level, y0, y1, threads or self.threads)
         with self._keeping:  # one thread decodes the level, the others wait for it
             pixels = self._kept.get(level)
             if pixels is None:
-                pixels = self._reader.rows(level, 0, height)
+                pixels = self._reader.rows(level, 0, height, self.threads)
                 self._kept.put(level, pixels)
         return pixels[y0:y1].copy()
 

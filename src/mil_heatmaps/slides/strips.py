@@ -22,12 +22,12 @@ def iter_strips(
     held, held_from = np.empty((0, width, 3), np.uint8), 0
     for y0 in range(0, height, rows):
         y1 = min(y0 + rows, height)
-        parts = [held[y0 - held_from :]]
+        parts = [held[y0 - held_from : y1 - held_from]]
         while (read_to := held_from + len(held)) < y1:
             held, held_from = read_rows(read_to, next(stops)), read_to
             parts.append(held[: y1 - held_from])
-        strip = parts[-1] if not len(parts[0]) and len(parts) == 2 else np.concatenate(parts)
-        yield y0, strip[: y1 - y0]
+        filled = [part for part in parts if len(part)]
+        yield y0, filled[0] if len(filled) == 1 else np.concatenate(filled)
 
 
 def shrink_strips(strips: Iterable[tuple[int, RGB]], size_px: tuple[int, int], factor: int) -> RGB:

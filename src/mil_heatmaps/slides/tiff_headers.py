@@ -11,6 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 from mil_heatmaps.words import said_by
 
 JPEG_COMPRESSIONS = (6, 7)
@@ -25,9 +28,16 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """How `struct` calls numbers of so many bytes."""
 
-_WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
-_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
-_NUMBERS = (_WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH)
+_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _PLANAR = (
+    256, 257, 258, 259, 262, 266, 277, 284
+)  # fmt: skip
+_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS, _JPEG_TABLES = 322, 323, 324, 325, 347
+_SUBSAMPLING, _IMAGE_DEPTH, _TILE_DEPTH = 530, 32997, 32998
+_NUMBERS = (
+    _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _PLANAR,
+    _TILE_WIDTH, _TILE_LENGTH, _IMAGE_DEPTH, _TILE_DEPTH,
+)  # fmt: skip
+_LISTS = (_TILE_OFFSETS, _TILE_COUNTS, _JPEG_TABLES, _SUBSAMPLING)
 
 
 class TiffHeaderError(ValueError):
@@ -45,18 +55,40 @@ class ValuesAt:
     offset: int
     count: int
     width: int
+    order: str
+
+    def read(self, file: BinaryIO) -> npt.NDArray[np.int64]:
+        """Return the integers, as many as the file holds."""
+        file.seek(self.offset)
+        kind = np.dtype(f"{self.order}u{self.width}")
+        data = file.read(self.count * self.width)
+        return np.frombuffer(data, kind, count=len(data) // self.width).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class TiffDirectory:
-    """One picture of a TIFF; `tile_px` is None if it is stored in strips."""
+    """One picture of a TIFF.
+
+    Attributes
+    ----------
+    size_px, tile_px : (width, height)
+        Of the picture and of a tile; `tile_px` is None if it is stored in strips.
+    compression, photometric : int
+        The TIFF tags.
+    is_rgb8 : bool
+        Whether a pixel is three numbers of eight bits, stored together.
+    offsets, byte_counts, jpeg_tables, subsampling : ValuesAt or None
+    """
 
     size_px: tuple[int, int]
     tile_px: tuple[int, int] | None
     compression: int
-    order: str
+    photometric: int
+    is_rgb8: bool
     offsets: ValuesAt | None
     byte_counts: ValuesAt | None
+    jpeg_tables: ValuesAt | None
+    subsampling: ValuesAt | None
 
 
 def is_tiff(path: Path) -> bool:
@@ -137,11 +169,11 @@ def _read_one(file: BinaryIO, order: str, big: bool, place: int, size: int) -> t
         if not fits and values * width > size:
             raise TiffHeaderError(f"tag {tag} says it holds {values * width:,} bytes, more than the file ({size:,})")
         offset = start + inline if fits else struct.unpack_from(order + pointer, data, inline)[0]
-        if tag in (_TILE_OFFSETS, _TILE_COUNTS) and width in (2, 4, 8):
-            lists[tag] = ValuesAt(offset, values, width)
+        if tag in _LISTS and width in _CODES:
+            lists[tag] = ValuesAt(offset, values, width, order)
         elif tag in _NUMBERS and values and width in _CODES:
             numbers[tag] = _first(file, order, data[inline : inline + width] if fits else offset, width)
-    return _directory(numbers, lists, order), following
+    return _directory(numbers, lists), following
 
 
 def _first(file: BinaryIO, order: str, place: bytes | int, width: int) -> int:
@@ -153,7 +185,7 @@ def _first(file: BinaryIO, order: str, place: bytes | int, width: int) -> int:
     return value
 
 
-def _directory(numbers: dict[int, int], lists: dict[int, ValuesAt], order: str) -> TiffDirectory:
+def _directory(numbers: dict[int, int], lists: dict[int, ValuesAt]) -> TiffDirectory:
     tile = numbers.get(_TILE_WIDTH, 0), numbers.get(_TILE_LENGTH, 0)
     tiled = _TILE_WIDTH in numbers and _TILE_LENGTH in numbers
     if tiled:
@@ -168,7 +200,11 @@ def _directory(numbers: dict[int, int], lists: dict[int, ValuesAt], order: str) 
         size_px=(numbers.get(_WIDTH, 0), numbers.get(_LENGTH, 0)),
         tile_px=tile if tiled else None,
         compression=numbers.get(_COMPRESSION, 1),
-        order=order,
+        photometric=numbers.get(_PHOTOMETRIC, 0),
+        is_rgb8=(numbers.get(_SAMPLES, 1), numbers.get(_BITS, 1)) == (3, 8)
+        and all(numbers.get(tag, 1) == 1 for tag in (_PLANAR, _FILL_ORDER, _IMAGE_DEPTH, _TILE_DEPTH)),
         offsets=lists.get(_TILE_OFFSETS),
         byte_counts=lists.get(_TILE_COUNTS),
+        jpeg_tables=lists.get(_JPEG_TABLES),
+        subsampling=lists.get(_SUBSAMPLING),
     )

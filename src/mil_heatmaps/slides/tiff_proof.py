@@ -1,6 +1,6 @@
 """Open the levels of a TIFF slide for direct decoding, and prove that they decode to OpenSlide's pixels.
 
-On the first use of a level, a few of its tiles are decoded both ways. If a tile differs, or if anything about the file
+On the first use of a level, parts of a few tiles are decoded both ways. If one differs, or if anything about the file
 is unusual, OpenSlide reads the level.
 
 One difference is known. If bytes in the middle of a JPEG tile were overwritten, OpenSlide raises an error, while the
@@ -11,7 +11,7 @@ detected: OpenSlide reads them instead, and they are grey if it fails as well.
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,7 @@ from mil_heatmaps.errors import SlideError
 from mil_heatmaps.files.byte_cache import ByteCache
 from mil_heatmaps.slides.jpeg_header import jpeg_head
 from mil_heatmaps.slides.pixels import RGB
-from mil_heatmaps.slides.tiff_headers import read_directories
+from mil_heatmaps.slides.tiff_headers import TiffDirectory, read_directories
 from mil_heatmaps.slides.tiff_levels import (
     CACHE_BYTES,
     JPEG,
@@ -39,14 +39,14 @@ _PHOTOMETRIC_NAMES = {PHOTOMETRIC_RGB: "RGB", PHOTOMETRIC_YCBCR: "YCBCR"}
 _MOST_PAGES = 256  # a slide has a dozen; more means a damaged or foreign file
 
 
-def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
-    """Return the function that decodes one tile of a TIFF page."""
-    if page.compression == JPEG:
-        import imagecodecs
+def _tile_decoder(
+    directory: TiffDirectory, tables: bytes | None, open_page: Callable[[], Any]
+) -> Callable[[bytes], RGB]:
+    """Return the function that decodes one tile of a TIFF directory; `open_page` opens it with tifffile."""
+    if directory.compression == JPEG:
+        from imagecodecs import jpeg8_decode
 
-        tile_px = page.tilewidth, page.tilelength
-        tables, colorspace = page.jpegtables, _PHOTOMETRIC_NAMES[int(page.photometric)]
-
+        tile_px, colorspace = directory.tile_px, _PHOTOMETRIC_NAMES[directory.photometric]
         right_head = b""
 
         def decode_jpeg(data: bytes) -> RGB:
@@ -62,12 +62,12 @@ def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
                     raise ValueError(f"the JPEG data claim {claimed[0]} x {claimed[1]} pixels")
                 right_head = head
             # The colour space comes from the TIFF tag, because RGB JPEG tiles have no marker for it.
-            tile: RGB = imagecodecs.jpeg8_decode(
-                data, tables=tables, colorspace=colorspace, outcolorspace="RGB"
-            )
+            tile: RGB = jpeg8_decode(data, tables=tables, colorspace=colorspace, outcolorspace="RGB")
             return tile
 
         return decode_jpeg
+
+    page = open_page()
 
     def decode_other(data: bytes) -> RGB:
         tile: RGB = page.decode(data, 0, _fullsize=True)[0][0]  # the first axis is TIFF's depth
@@ -76,23 +76,13 @@ def _tile_decoder(page: Any) -> Callable[[bytes], RGB]:
     return decode_other
 
 
-def _is_plain(page: Any) -> bool:
-    """Whether a page has 8-bit RGB tiles, the only kind read here."""
-    return (
-        page.is_tiled
-        and page.samplesperpixel == 3
-        and page.bitspersample == 8
-        and page.planarconfig == 1
-        and int(page.photometric) in _PHOTOMETRIC_NAMES
-        and page.fillorder == 1
-        and page.imagedepth == 1
-        and page.tiledepth == 1
-    )
-
-
-def _level_page(pages: list[Any], size_px: tuple[int, int]) -> Any | None:
-    found = [page for page in pages if page.is_tiled and (page.imagewidth, page.imagelength) == size_px]
-    return found[0] if len(found) == 1 and _is_plain(found[0]) else None
+def _level_number(directories: Sequence[TiffDirectory], size_px: tuple[int, int]) -> int | None:
+    """Return which directory is the level of this size; None if it is not one alone with 8-bit RGB tiles."""
+    found = [number for number, each in enumerate(directories) if each.tile_px and each.size_px == size_px]
+    if len(found) != 1:
+        return None
+    only = directories[found[0]]
+    return found[0] if only.is_rgb8 and only.photometric in _PHOTOMETRIC_NAMES else None
 
 
 def _probes(level: TiffLevel, file_bytes: int) -> list[int] | None:
@@ -113,17 +103,22 @@ def _probes(level: TiffLevel, file_bytes: int) -> list[int] | None:
 def _agrees(
     level: TiffLevel, index: int, read: Callable[[tuple[int, int], tuple[int, int]], RGB | None]
 ) -> bool:
-    column, row = index % level.tiles[0], index // level.tiles[0]
-    corner = column * level.tile_px[0], row * level.tile_px[1]
-    size = (
-        min(level.tile_px[0], level.size_px[0] - corner[0]),
-        min(level.tile_px[1], level.size_px[1] - corner[1]),
-    )
-    try:
-        expected = read(corner, size)
-    except TileError:
-        return _fails(level, index)
-    return expected is None or np.array_equal(level.decode(index)[: size[1], : size[0]], expected)
+    """Whether a quarter of a tile equals the reference.
+
+    It is the lower right quarter, because a difference anywhere in JPEG data moves all that follows; or the upper left
+    one, if only that begins on a level-0 pixel.
+    """
+    left, top, right, bottom = level.box_px(index)
+    half = -(-(right - left) // 2), -(-(bottom - top) // 2)
+    for x, y in ((right - half[0], bottom - half[1]), (left, top)):
+        try:
+            expected = read((x, y), half)
+        except TileError:
+            return _fails(level, index)
+        if expected is not None:
+            part = level.decode(index)[y - top : y - top + half[1], x - left : x - left + half[0]]
+            return np.array_equal(part, expected)
+    return True
 
 
 def _fails(level: TiffLevel, index: int) -> bool:
@@ -154,7 +149,7 @@ class TiffLevels:
         self._lock = threading.Lock()
         self._levels: dict[int, TiffLevel | None] = {}
         self._tiff: Any = None
-        self._file: BinaryIO
+        self._file: BinaryIO | None = None
 
     def get(self, level: int) -> TiffLevel | None:
         """Return the level, or None if OpenSlide has to read it."""
@@ -176,27 +171,32 @@ class TiffLevels:
     def _open(self, level: int) -> TiffLevel | None:
         if self._vendor not in VENDORS:
             return None
-        page = _level_page(self._pages_of(self._dimensions[level]), self._dimensions[level])
-        if page is None:
+        directories = read_directories(self._path)[:_MOST_PAGES]
+        number = _level_number(directories, self._dimensions[level])
+        if number is None:
             return None
-        tile_px = page.tilewidth, page.tilelength
-        width, height = self._dimensions[level]
+        page = directories[number]
+        if page.tile_px is None or page.offsets is None or page.byte_counts is None:
+            return None
+        self._file = file = self._file or self._path.open("rb", buffering=0)
+        (width, height), tile_px = page.size_px, page.tile_px
         tiles = -(-width // tile_px[0]), -(-height // tile_px[1])
-        offsets = np.asarray(page.dataoffsets, np.int64)
-        byte_counts = np.asarray(page.databytecounts, np.int64)
+        offsets, byte_counts = page.offsets.read(file), page.byte_counts.read(file)
         if len(offsets) != tiles[0] * tiles[1] or len(byte_counts) != len(offsets):
             return None
         if self._vendor == "aperio" and not byte_counts.all():
             return None  # OpenSlide fills these from the next finer level
-        is_ycbcr_jpeg = page.compression == JPEG and int(page.photometric) == PHOTOMETRIC_YCBCR
+        tables = page.jpeg_tables.read(file).astype(np.uint8).tobytes() if page.jpeg_tables else None
+        chroma = tuple(page.subsampling.read(file).tolist()) if page.subsampling else (2, 2)
+        is_ycbcr_jpeg = page.compression == JPEG and page.photometric == PHOTOMETRIC_YCBCR
         candidate = TiffLevel(
             path=self._path, level=level, size_px=(width, height), tile_px=tile_px, tiles=tiles,
             offsets=offsets, byte_counts=byte_counts,
-            compression=int(page.compression), photometric=int(page.photometric),
-            subsampling=tuple(page.subsampling or (2, 2)) if is_ycbcr_jpeg else (1, 1),
-            jpeg_tables=page.jpegtables, decoder=_tile_decoder(page), _file=self._file, _cache=self._cache,
+            compression=page.compression, photometric=page.photometric,
+            subsampling=chroma if is_ycbcr_jpeg else (1, 1), jpeg_tables=tables,
+            decoder=_tile_decoder(page, tables, lambda: self._page(number)), _file=file, _cache=self._cache,
         )  # fmt: skip
-        probes = _probes(candidate, os.fstat(self._file.fileno()).st_size)
+        probes = _probes(candidate, os.fstat(file.fileno()).st_size)
         if probes is None:
             return None
         if all(_agrees(candidate, i, lambda c, s: self._read_reference(level, c, s)) for i in probes):
@@ -204,20 +204,18 @@ class TiffLevels:
         logger.debug("%s level %d decodes differently from OpenSlide, which reads it", self._path, level)
         return None
 
-    def _pages_of(self, size_px: tuple[int, int]) -> list[Any]:
-        """Return the pages that may be a level of this size; the others, whose tables may be large, are not read."""
+    def _page(self, number: int) -> Any:
+        """Return a directory as tifffile reads it, which knows every compression."""
         if self._tiff is None:
             import tifffile
 
             self._tiff = tifffile.TiffFile(self._path)
-            self._file = self._path.open("rb", buffering=0)
-        directories = read_directories(self._path)[:_MOST_PAGES]
-        return [self._tiff.pages[number] for number, each in enumerate(directories) if each.size_px == size_px]
+        return self._tiff.pages[number]
 
     def close(self) -> None:
         """Release the file; no level may be read afterwards."""
         with self._lock:
             self._levels = dict.fromkeys(range(len(self._dimensions)))
-            if self._tiff is not None:
-                self._tiff.close()
-                self._file.close()
+            for opened in (self._tiff, self._file):
+                if opened is not None:
+                    opened.close()

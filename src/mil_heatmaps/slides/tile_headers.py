@@ -17,7 +17,6 @@ from mil_heatmaps.slides.tiff_headers import (
     JPEG_COMPRESSIONS,
     TiffDirectory,
     TiffHeaderError,
-    ValuesAt,
     read_directories,
 )
 
@@ -85,7 +84,9 @@ class _Tiles:
 
     def first_lie(self, file: BinaryIO, box_px: Box | None) -> str | None:
         if self._places is None:
-            self._places = self._read(file, self._directory.offsets), self._read(file, self._directory.byte_counts)
+            offsets, counts = self._directory.offsets, self._directory.byte_counts
+            none = np.zeros(0, np.int64)
+            self._places = offsets.read(file) if offsets else none, counts.read(file) if counts else none
             self._looked = np.zeros(len(self._places[0]), np.uint8)
         chosen = range(len(self._looked)) if box_px is None else self._within(box_px)
         for index in chosen:
@@ -119,11 +120,3 @@ class _Tiles:
         columns = range(max(left, 0) // tile_w, min(-(-right // tile_w), self._across))
         rows = range(max(top, 0) // tile_h, min(-(-bottom // tile_h), self._down))
         return [row * self._across + column for row in rows for column in columns]
-
-    def _read(self, file: BinaryIO, values: ValuesAt | None) -> npt.NDArray[np.int64]:
-        if values is None:
-            return np.zeros(0, np.int64)
-        file.seek(values.offset)
-        kind = np.dtype(f"{self._directory.order}u{values.width}")
-        data = file.read(values.count * values.width)
-        return np.frombuffer(data, kind, count=len(data) // kind.itemsize).astype(np.int64)

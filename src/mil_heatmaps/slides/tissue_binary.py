@@ -1,12 +1,16 @@
 """Tell tissue from glass, pixel by pixel: CLAM's saturation threshold, without its slow median."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
 from mil_heatmaps.errors import TissueError
+from mil_heatmaps.slides.pixels import RGB
 from mil_heatmaps.slides.reader import Slide
 
-_STRIP_ROWS = 512
+_STRIP_PIXELS = 1 << 16
+"""Pixels to look at in one go: few enough for the processor's cache, and for OpenCV to use no further threads."""
 
 GREY = "nothing on it has any colour, the slide is grey, and tissue is told from glass by its colour"
 """Why a slide for which `is_grey` is True has no tissue."""
@@ -36,14 +40,14 @@ def tissue_binary(
     else:
         width, height = slide.level_dimensions[level]
         plane = np.empty((height, width), np.uint8)
-        for y0, strip in slide.iter_strips(level, rows=_STRIP_ROWS):
+        for y0, strip in _strips(slide, level):
             plane[y0 : y0 + len(strip)] = _saturation(strip, threshold)
     if use_otsu:
         _, binary = cv2.threshold(cv2.medianBlur(plane, mthresh), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     else:
         binary = _majority(plane, mthresh)
     if close > 0:
-        binary = cv2.morphologyEx(binary, cv2.MORPH_CLOSE, np.ones((close, close), np.uint8))
+        cv2.morphologyEx(binary, cv2.MORPH_CLOSE, np.ones((close, close), np.uint8), dst=binary)
     result: npt.NDArray[np.uint8] = binary
     return result
 
@@ -51,7 +55,11 @@ def tissue_binary(
 def is_grey(slide: Slide) -> bool:
     """Whether no pixel of the coarsest level has any colour, so that no saturation threshold can find tissue."""
     level = slide.level_count - 1
-    return all(not _saturation(strip, None).any() for _, strip in slide.iter_strips(level, rows=_STRIP_ROWS))
+    return all(not _saturation(strip, None).any() for _, strip in _strips(slide, level))
+
+
+def _strips(slide: Slide, level: int) -> Iterator[tuple[int, RGB]]:
+    return slide.iter_strips(level, rows=max(1, _STRIP_PIXELS // slide.level_dimensions[level][0]))
 
 
 def _check(sthresh: float, mthresh: int, close: int) -> None:
@@ -71,8 +79,8 @@ def _saturation(rgb: npt.NDArray[np.uint8], threshold: float | None) -> npt.NDAr
     saturation: npt.NDArray[np.uint8] = cv2.extractChannel(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV), 1)
     if threshold is None:
         return saturation
-    above: npt.NDArray[np.uint8] = cv2.threshold(saturation, threshold, 1, cv2.THRESH_BINARY)[1]
-    return above
+    cv2.threshold(saturation, threshold, 1, cv2.THRESH_BINARY, dst=saturation)
+    return saturation
 
 
 def _majority(ones: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
@@ -90,6 +98,6 @@ def _majority(ones: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     else:
         depth = cv2.CV_8U if side * side <= 255 else cv2.CV_16U if side <= 255 else cv2.CV_32F
         counts = cv2.boxFilter(ones, depth, (side, side), normalize=False, borderType=cv2.BORDER_REPLICATE)
-    mask = cv2.compare(counts, float(half), cv2.CMP_GT)
+    mask = cv2.compare(counts, float(half), cv2.CMP_GT, dst=counts if counts.dtype == np.uint8 else None)
     binary: npt.NDArray[np.uint8] = mask
     return binary

@@ -7,6 +7,7 @@ band. A grid of all edges at once could need as many cells as pixels, if each pi
 All positions are pixels of the picture (``_px``); x runs right, y down.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -116,17 +117,18 @@ def _accumulate(
     cells: EdgeCells, values: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the sum of the patches' `values` over each cell, added in patch order, and how many were added."""
-    total, count = np.zeros(cells.shape), np.zeros(cells.shape)
     wide, high = int((cells.x1 - cells.x0).max()), int((cells.y1 - cells.y0).max())
     if wide * high <= _FEW_CELLS:
+        totals, counts = np.zeros((2, math.prod(cells.shape) + 1))
         for cell, value in _pairs(cells, values, wide, high):
-            np.add.at(total.reshape(-1), cell, value)
-            np.add.at(count.reshape(-1), cell, 1.0)
-    else:
-        blocks = zip(cells.x0.tolist(), cells.x1.tolist(), cells.y0.tolist(), cells.y1.tolist(), strict=True)
-        for value, (x0, x1, y0, y1) in zip(values.tolist(), blocks, strict=True):
-            total[y0:y1, x0:x1] += value
-            count[y0:y1, x0:x1] += 1.0
+            np.add.at(totals, cell, value)
+            np.add.at(counts, cell, 1.0)
+        return totals[:-1].reshape(cells.shape), counts[:-1].reshape(cells.shape)
+    total, count = np.zeros(cells.shape), np.zeros(cells.shape)
+    blocks = zip(cells.x0.tolist(), cells.x1.tolist(), cells.y0.tolist(), cells.y1.tolist(), strict=True)
+    for value, (x0, x1, y0, y1) in zip(values.tolist(), blocks, strict=True):
+        total[y0:y1, x0:x1] += value
+        count[y0:y1, x0:x1] += 1.0
     return total, count
 
 
@@ -135,22 +137,20 @@ def _pairs(
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
     """Yield (flat cell index, value) for every patch and each cell it covers, in patch order.
 
-    No patch covers more than `wide` columns and `high` rows of cells.
+    No patch covers more than `wide` columns and `high` rows of cells. Those that cover fewer add the rest of their
+    values to a cell after the last.
     """
     columns = cells.shape[1]
     right, down = np.tile(np.arange(wide), high), np.repeat(np.arange(high), wide)
     first = cells.y0 * columns + cells.x0
-    width, height = (cells.x1 - cells.x0)[:, None], (cells.y1 - cells.y0)[:, None]
-    alike = bool((width == wide).all() and (height == high).all())
+    width, height = cells.x1 - cells.x0, cells.y1 - cells.y0
     step = max(1, _PAIRS_AT_ONCE // max(1, wide * high))
     for part in (slice(begin, begin + step) for begin in range(0, len(values), step)):
         cell = first[part, None] + (down * columns + right)
-        value = np.repeat(values[part], wide * high)
-        if alike:
-            yield cell.reshape(-1), value
-        else:
-            own = (right < width[part]) & (down < height[part])
-            yield cell[own], value[own.reshape(-1)]
+        fewer = np.flatnonzero((width[part] < wide) | (height[part] < high))
+        own = (right < width[part][fewer, None]) & (down < height[part][fewer, None])
+        cell[fewer] = np.where(own, cell[fewer], math.prod(cells.shape))
+        yield cell.reshape(-1), np.repeat(values[part], wide * high)
 
 
 def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
@@ -159,11 +159,17 @@ def place_patches(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64],
     Corners and size are rounded up, as in CLAM. A patch may therefore lie up to a pixel off, and neighbours may share
     a column.
     """
-    scale = frame.scale
-    offset = np.asarray(frame.corner_l0, dtype=np.int64)
-    corners = np.ceil((grid.coords_l0 - offset) * np.asarray(scale)).astype(np.int64)
-    width, height = (int(np.ceil(side * factor)) for side, factor in zip(grid.size_l0, scale, strict=True))
+    corners = np.ceil(_from_corner(grid, frame) * np.asarray(frame.scale)).astype(np.int64)
+    width, height = (int(np.ceil(side * factor)) for side, factor in zip(grid.size_l0, frame.scale, strict=True))
     return corners, (width, height)
+
+
+def _from_corner(grid: PatchGrid, frame: Frame) -> npt.NDArray[np.int64]:
+    """Return the patches' corners from the picture's corner on, in level-0 pixels, (N, 2).
+
+    All x lie together in memory, then all y: on short rows NumPy needs several times as long.
+    """
+    return np.asfortranarray(grid.coords_l0) - np.asarray(frame.corner_l0, dtype=np.int64)
 
 
 def patch_pixels(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -175,7 +181,7 @@ def patch_pixels(grid: PatchGrid, frame: Frame) -> tuple[npt.NDArray[np.int64], 
     if not frame.by_centres:
         corners, size = place_patches(grid, frame)
         return corners, corners + np.asarray(size, dtype=np.int64)
-    starts_l0 = grid.coords_l0 - np.asarray(frame.corner_l0, dtype=np.int64)
+    starts_l0 = _from_corner(grid, frame)
     ends_l0 = starts_l0 + np.asarray(grid.size_l0, dtype=np.int64)
     first, end = (np.ceil(at * np.asarray(frame.scale) - 0.5).astype(np.int64) for at in (starts_l0, ends_l0))
     return first, end

@@ -128,7 +128,7 @@ def _under_patches(drawing: Drawing) -> npt.NDArray[np.bool_]:
     cells = Painter(plain).canvas.cells(0, height)
     if not cells.covered.any():
         return np.zeros((height, width), np.bool_)
-    return CellLayer(cells, cells.covered, drawing.colours, 0, height).painted(0, width).astype(np.bool_)
+    return CellLayer(cells, cells.covered, drawing.colours, 0, height, width).painted(0, width).astype(np.bool_)
 
 
 def shown_colours(

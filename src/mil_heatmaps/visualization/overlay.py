@@ -20,7 +20,7 @@ from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.drawing import Drawing, Painter
 from mil_heatmaps.visualization.picture_files import MOST_PIXELS_IN_MEMORY, FileFacts, check_size, open_picture_file
-from mil_heatmaps.visualization.slide_rows import iter_slide_rows
+from mil_heatmaps.visualization.slide_rows import iter_slide_bands
 
 logger = logging.getLogger(__name__)
 
@@ -98,13 +98,14 @@ def iter_painted(
         picture = draw(drawing, painter=painter)
         yield from (then(picture[y0 : y0 + rows]) for y0 in range(0, len(picture), rows))
         return
+    threads = threads or drawing.slide.threads
     yield from iter_in_order(
-        lambda item: then(painter.paint(item[1], item[0])),
-        iter_slide_rows(
-            drawing.slide, drawing.frame, rows, blank=drawing.blank_canvas,
+        lambda item: then(painter.paint(item[1](), item[0])),
+        iter_slide_bands(
+            drawing.slide, drawing.frame, rows, threads=threads, blank=drawing.blank_canvas,
             to_srgb=drawing.color_profile == "convert",
         ),
-        threads or drawing.slide.threads,
+        threads,
     )
 
 

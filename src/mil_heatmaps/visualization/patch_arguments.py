@@ -36,11 +36,12 @@ def as_grid(coords: npt.ArrayLike | PatchGrid, patch_size: PatchSize, overlap: f
         coords_l0 = np.empty((0, 2), np.int64)
     if coords_l0.ndim != 2 or coords_l0.shape[1] != 2:
         raise ScoreError(f"coords must have shape (N, 2), one (x, y) a patch; got {coords_l0.shape}")
-    if bad := int((~np.isfinite(coords_l0)).any(axis=1).sum()):
-        raise ScoreError(f"{bad} of {len(coords_l0)} coords are not numbers")
+    finite = np.isfinite(coords_l0)
+    if not finite.all():
+        raise ScoreError(f"{int((~finite).any(axis=1).sum())} of {len(coords_l0)} coords are not numbers")
     size = int(sizes[0]), int(sizes[1])
     step = max(1, int(size[0] * (1 - overlap))), max(1, int(size[1] * (1 - overlap)))
-    return PatchGrid(np.floor(coords_l0).astype(np.int64), size, step)
+    return PatchGrid(np.floor(coords_l0).astype(np.int64, copy=False), size, step)
 
 
 def as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[Any]:

@@ -1,7 +1,8 @@
 """The slide's pixels under a picture, band by band."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -10,6 +11,29 @@ from mil_heatmaps.slides.colour_profile import srgb_converter
 from mil_heatmaps.slides.pixels import WHITE, UInt8Array
 from mil_heatmaps.slides.reader import Slide
 from mil_heatmaps.visualization.frame import Frame
+
+
+def iter_slide_bands(
+    slide: Slide, frame: Frame, rows: int, *, threads: int, blank: bool = False, to_srgb: bool = False
+) -> Iterator[tuple[int, Callable[[], UInt8Array]]]:
+    """Yield (y0, read) for the bands of `iter_slide_rows`; `read()` returns the pixels.
+
+    The caller calls it in one of its `threads`. Bands of whole tiles are read only then, so that a band stays in one
+    thread from reading to writing.
+    """
+    whole_level = frame.whole and not (blank or to_srgb or frame.resized)
+    tiff = slide.tiff_level(frame.level) if whole_level and threads > 1 else None
+    if tiff is not None and rows % tiff.tile_px[1] == 0:
+        height = frame.size_px[1]
+        for y0 in range(0, height, rows):
+            yield y0, partial(slide.read_rows, frame.level, y0, min(y0 + rows, height), threads=1)
+    else:
+        for y0, pixels in iter_slide_rows(slide, frame, rows, blank=blank, to_srgb=to_srgb):
+            yield y0, partial(_given, pixels)
+
+
+def _given(pixels: UInt8Array) -> UInt8Array:
+    return pixels
 
 
 def iter_slide_rows(
