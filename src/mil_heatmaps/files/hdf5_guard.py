@@ -34,14 +34,21 @@ class _Looker:
 
     def refusal(self, path: Path) -> str | None:
         """Return why a file must not be read, None if it is harmless or h5py itself will report the error."""
-        found = path.stat()
-        key = (str(path), found.st_ino, found.st_size, found.st_mtime_ns)
+        key = _key(path, path.stat())
         with self._lock:
             if key not in self._known:
-                if len(self._known) >= _MOST_KNOWN:
-                    self._known.clear()
-                self._known[key] = self._ask(path)
+                self._know(key, self._ask(path))
             return self._known[key]
+
+    def trust(self, path: Path, status: os.stat_result) -> None:
+        """Take a file for harmless as long as its status is this one."""
+        with self._lock:
+            self._know(_key(path, status), None)
+
+    def _know(self, key: tuple[str, int, int, int], refused: str | None) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = refused
 
     def _ask(self, path: Path) -> str | None:
         process = self._running()
@@ -98,6 +105,11 @@ class _Looker:
                 stream.close()
 
 
+def _key(path: Path, status: os.stat_result) -> tuple[str, int, int, int]:
+    """Return what a file is known by: another file at its place has another key."""
+    return str(path), status.st_ino, status.st_size, status.st_mtime_ns
+
+
 _LOOKER = _Looker()
 atexit.register(_LOOKER.stop)
 
@@ -109,3 +121,11 @@ def refusal(path: Path) -> str | None:
     the HDF5 library hangs, crashes, or takes memory without bound. Raises an OSError if there is no such file.
     """
     return _LOOKER.refusal(path)
+
+
+def trust_own(path: Path, status: os.stat_result) -> None:
+    """Note that this process wrote a file from its own arrays alone; `status` is from before the file got its name.
+
+    Its structure is known, so that the checking process need not be asked, for which a slide would wait.
+    """
+    _LOOKER.trust(path, status)
