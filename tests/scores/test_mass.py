@@ -37,6 +37,14 @@ def test_gini_equals_the_mean_absolute_difference_to_1e_12() -> None:
     assert abs(c.gini(shares) - pairs / (2 * len(shares) * shares.sum() * len(shares)) * len(shares)) < 1e-12
 
 
+def test_gini_of_many_patches_does_not_depend_on_threads() -> None:
+    """Vectors that NumPy would multiply in threads are cut, and the sum is the same."""
+    shares = np.sort(np.random.default_rng(4).random(25_000))
+    ranks = 2 * np.arange(1, len(shares) + 1) - len(shares) - 1
+    exact = math.fsum(ranks * shares) / (len(shares) * math.fsum(shares))
+    assert abs(c.gini(shares) - exact) < 1e-12
+
+
 def test_logits_go_through_the_softmax_and_signed_scores_count_by_their_positive_part() -> None:
     np.testing.assert_allclose(c.mass_shares([0.0, math.log(3)], "attention_logit"), [0.25, 0.75])
     np.testing.assert_allclose(c.mass_shares([-5.0, 1.0, 3.0], "class_contribution"), [0, 0.25, 0.75])

@@ -9,14 +9,12 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
 from mil_heatmaps.files.atomic import atomic_path
-from mil_heatmaps.files.hdf5_guard import trust_own
 
 _MOST_FIXED_BYTES = 32 << 10
 """HDF5 keeps no attribute of more than 64 kB beside its dataset."""
@@ -97,8 +95,6 @@ def write_small_h5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         yield file
     with atomic_path(path) as partial:
         partial.write_bytes(whole.getbuffer())
-        status = partial.stat()
-    trust_own(Path(path), status)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mil_heatmaps.files.hdf5_guard import ask_ahead
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores import concentration, mass
 from mil_heatmaps.stages.bags import bag_inputs, inputs_of_case, write_other_bags
@@ -121,6 +122,7 @@ class AttentionStage:
         score_file = checked.scores
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
+        ask_ahead(work.job.paths.blockmap_h5)  # the next stages read it
         counted = {name: count for name, count in work.record.summary.items() if name in (*_COUNTED, *_COMPARED)}
         # A reused picture has been counted already.
         of_inputs = work.record.summary.get("inputs", {})
