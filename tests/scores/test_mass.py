@@ -66,6 +66,17 @@ def test_clusters_are_joined_diagonally_and_counted_until_they_hold_the_share() 
     assert c.spatial_clusters(grid, np.array([0, 1, 2])).tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_clusters_of_one_lattice_are_those_of_any_places(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = np.random.default_rng(seed)
+    cells = np.unique(dice.integers(0, 12, (int(dice.integers(1, 90)), 2)), axis=0)
+    grid = PatchGrid(dice.permutation(cells) * (300, 200) + (7, 5), (300, 200), (300, 200))
+    some = dice.permutation(len(grid))[: 1 + len(grid) // 2]
+    on_image = c.spatial_clusters(grid, some)
+    monkeypatch.setattr(c, "_MOST_CELLS", 0)
+    assert on_image.tolist() == c.spatial_clusters(grid, some).tolist()
+
+
 def test_nothing_has_no_concentration() -> None:
     for values in ([], [np.nan], [0.0, 0.0]):
         told = c.concentration(values, "attention_softmax", _line(len(values)) if values else None)

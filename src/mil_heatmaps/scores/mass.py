@@ -27,6 +27,9 @@ CLUSTERED = 0.8
 _DOT = 10_000
 """NumPy multiplies longer vectors in threads: the last bit then depends on their number, and they spin afterwards."""
 
+_MOST_CELLS = 1 << 24
+"""Cells of the smallest rectangle around the patches, up to which clusters are found on an image of them."""
+
 _TOUCHING = 1 + 1e-6
 """Neighbours, including diagonal ones, are at most this many steps apart; outlines may have separate lattices."""
 
@@ -111,10 +114,14 @@ def highest_to_lowest(shares: npt.ArrayLike) -> float:
 
 
 def spatial_clusters(grid: PatchGrid, patches: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
-    """Return the cluster number of each of the `patches`, from 0: 8-connected neighbours on the grid."""
+    """Return the cluster number of each of the `patches`, from 0 in their order: 8-connected neighbours on the grid."""
     if not len(patches):
         return np.zeros(0, np.int32)
-    places = grid.coords_l0[patches] / np.asarray(grid.step_l0, dtype=np.float64)
+    step_l0 = np.asarray(grid.step_l0)
+    columns_rows, beside = np.divmod(grid.coords_l0[patches] - grid.coords_l0[patches].min(axis=0), step_l0)
+    if not beside.any() and np.prod(columns_rows.max(axis=0) + 1, dtype=np.float64) <= _MOST_CELLS:
+        return _clusters_of_cells(columns_rows)
+    places = grid.coords_l0[patches] / step_l0.astype(np.float64)
     # The import takes half a second, and every run imports this module.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -123,6 +130,18 @@ def spatial_clusters(grid: PatchGrid, patches: npt.NDArray[np.intp]) -> npt.NDAr
     pairs = cKDTree(places).query_pairs(_TOUCHING, p=np.inf, output_type="ndarray")
     links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(patches), len(patches)))
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int32)
+
+
+def _clusters_of_cells(columns_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Return `spatial_clusters` of cells (N, 2) of one lattice; OpenCV is loaded anyway, unlike SciPy."""
+    import cv2
+
+    columns, rows = columns_rows.T
+    taken = np.zeros((rows.max() + 1, columns.max() + 1), np.uint8)
+    taken[rows, columns] = 1
+    numbers = cv2.connectedComponents(taken, connectivity=8)[1][rows, columns]
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int32)[which]
 
 
 def clusters_of_top(
