@@ -16,7 +16,6 @@ from mil_heatmaps.scores.select import most_relevant_first
 from mil_heatmaps.slides.patch_grid import PatchGrid
 
 Shares = npt.NDArray[np.float64]
-Order = npt.NDArray[np.intp]
 
 TOP = 0.05
 """Share of the patches whose clusters are counted."""
@@ -84,16 +83,16 @@ def top_count(patches: int, part: float) -> int:
     return min(patches, max(1, math.ceil(part * patches - 1e-9)))
 
 
-def top_patches(values: npt.ArrayLike, part: float) -> Order:
+def top_patches(values: npt.ArrayLike, part: float) -> npt.NDArray[np.intp]:
     """Return the indices of the top `part` of the scored patches, highest first; ties keep their order."""
     return _top(most_relevant_first(np.asarray(values, dtype=np.float64).ravel()), part)
 
 
-def _top(order: Order, part: float) -> Order:
+def _top(order: npt.NDArray[np.intp], part: float) -> npt.NDArray[np.intp]:
     return order[: top_count(len(order), part)]
 
 
-def top_share(shares: npt.ArrayLike, part: float, order: Order | None = None) -> float:
+def top_share(shares: npt.ArrayLike, part: float, order: npt.NDArray[np.intp] | None = None) -> float:
     """Return the share of the mass in the top `part` of the patches, such as 0.1 for the top tenth.
 
     `order` is `most_relevant_first` of the shares, where it is known.
@@ -145,7 +144,7 @@ def _clusters_of_cells(columns_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.in
 
 
 def clusters_of_top(
-    grid: PatchGrid, shares: Shares, part: float = TOP, held: float = CLUSTERED, order: Order | None = None
+    grid: PatchGrid, shares: Shares, part: float = TOP, held: float = CLUSTERED, order: npt.NDArray[np.intp] | None = None
 ) -> int:
     """Return how many spatial clusters, largest first, hold `held` of the mass of the top `part` of the patches.
 

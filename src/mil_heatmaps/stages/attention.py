@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mil_heatmaps.files.hdf5_guard import ask_ahead
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores import concentration, mass
 from mil_heatmaps.stages.bags import bag_inputs, inputs_of_case, write_other_bags
@@ -93,6 +92,7 @@ class AttentionStage:
 
     def run(self, work: SlideWork) -> StageResult:
         """Compute the scores or take those of the user, then write them."""
+        from mil_heatmaps.files.hdf5_guard import ask_ahead
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
