@@ -144,7 +144,11 @@ def _clusters_of_cells(columns_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.in
 
 
 def clusters_of_top(
-    grid: PatchGrid, shares: Shares, part: float = TOP, held: float = CLUSTERED, order: npt.NDArray[np.intp] | None = None
+    grid: PatchGrid,
+    shares: Shares,
+    part: float = TOP,
+    held: float = CLUSTERED,
+    order: npt.NDArray[np.intp] | None = None,
 ) -> int:
     """Return how many spatial clusters, largest first, hold `held` of the mass of the top `part` of the patches.
 
