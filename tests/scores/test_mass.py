@@ -37,6 +37,14 @@ def test_gini_equals_the_mean_absolute_difference_to_1e_12() -> None:
     assert abs(c.gini(shares) - pairs / (2 * len(shares) * shares.sum() * len(shares)) * len(shares)) < 1e-12
 
 
+def test_gini_of_many_patches_does_not_depend_on_threads() -> None:
+    """Vectors that NumPy would multiply in threads are cut, and the sum is the same."""
+    shares = np.sort(np.random.default_rng(4).random(25_000))
+    ranks = 2 * np.arange(1, len(shares) + 1) - len(shares) - 1
+    exact = math.fsum(ranks * shares) / (len(shares) * math.fsum(shares))
+    assert abs(c.gini(shares) - exact) < 1e-12
+
+
 def test_logits_go_through_the_softmax_and_signed_scores_count_by_their_positive_part() -> None:
     np.testing.assert_allclose(c.mass_shares([0.0, math.log(3)], "attention_logit"), [0.25, 0.75])
     np.testing.assert_allclose(c.mass_shares([-5.0, 1.0, 3.0], "class_contribution"), [0, 0.25, 0.75])
@@ -56,6 +64,17 @@ def test_clusters_are_joined_diagonally_and_counted_until_they_hold_the_share() 
     assert c.clusters_of_top(grid, shares) == 2  # 0.5 and 0.3 hold 80 %
     assert c.clusters_of_top(grid, shares, held=0.81) == 3
     assert c.spatial_clusters(grid, np.array([0, 1, 2])).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_clusters_of_one_lattice_are_those_of_any_places(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = np.random.default_rng(seed)
+    cells = np.unique(dice.integers(0, 12, (int(dice.integers(1, 90)), 2)), axis=0)
+    grid = PatchGrid(dice.permutation(cells) * (300, 200) + (7, 5), (300, 200), (300, 200))
+    some = dice.permutation(len(grid))[: 1 + len(grid) // 2]
+    on_image = c.spatial_clusters(grid, some)
+    monkeypatch.setattr(c, "_MOST_CELLS", 0)
+    assert on_image.tolist() == c.spatial_clusters(grid, some).tolist()
 
 
 def test_nothing_has_no_concentration() -> None:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from mil_heatmaps import machine
 from mil_heatmaps.cohort.slide_job import SlideJob
+from mil_heatmaps.files.atomic import names_flushed_once
 from mil_heatmaps.records.slide_record import SlideRecord
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.all_stages import STAGES
@@ -81,7 +82,7 @@ def do_task(task: SlideTask, on_stage: OnStage | None = None) -> SlideRun | None
     stages = [stage for stage in STAGES if stage.name in task.stages]
     try:
         job.paths.raw.mkdir(parents=True, exist_ok=True)
-        with FileLock(job.paths.lock).acquire(timeout=-1 if task.wait else 0):
+        with FileLock(job.paths.lock).acquire(timeout=-1 if task.wait else 0), names_flushed_once():
             return run_slide(
                 job,
                 settings,

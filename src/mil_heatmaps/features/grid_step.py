@@ -1,5 +1,6 @@
 """The step of a grid of patches, computed only from their coordinates (level-0 pixels, x and y)."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,10 @@ class SeenStep:
     is_sure: bool
 
 
+_last: tuple[bytes, SeenStep | None] | None = None
+"""Digest of the last coordinates and their step: several stages of a slide read the same coordinates."""
+
+
 def infer_step(coords_l0: Ints) -> SeenStep | None:
     """Return the distance of neighbouring patches along x and y, None when the coordinates show no grid.
 
@@ -53,6 +58,14 @@ def infer_step(coords_l0: Ints) -> SeenStep | None:
     """
     if len(coords_l0) < 2:
         return None
+    global _last
+    digest = hashlib.sha256(np.ascontiguousarray(coords_l0, np.int64)).digest()
+    if _last is None or _last[0] != digest:
+        _last = digest, _infer_step(coords_l0)
+    return _last[1]
+
+
+def _infer_step(coords_l0: Ints) -> SeenStep | None:
     keys = _distinct_keys(coords_l0 - coords_l0.min(axis=0))
     x, y = keys >> 32, keys & 0xFFFFFFFF
     gaps = _modal_gap(np.sort((y << 32) + x)), _modal_gap(keys)

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from mil_heatmaps.files.hdf5_writing import set_text, write_h5
+from mil_heatmaps.files.hdf5_writing import set_text, write_small_h5
 from mil_heatmaps.slides.patch_grid import PatchGrid
 from mil_heatmaps.slides.reader import Slide
 
@@ -15,7 +15,7 @@ _ROWS = 1024
 def write_coords(path: str | os.PathLike[str], grid: PatchGrid, slide: Slide) -> None:
     """Write ``coords`` (N, 2) int64 with TRIDENT's attributes, whole or not at all; same input gives same bytes."""
     width, height = slide.dimensions_l0
-    with write_h5(path) as file:
+    with write_small_h5(path) as file:
         rows = min(_ROWS, max(len(grid), 1))
         coords = file.create_dataset("coords", data=grid.coords_l0, chunks=(rows, 2), maxshape=(None, 2))
         square = grid.size_l0[0] == grid.size_l0[1]

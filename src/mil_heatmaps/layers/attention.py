@@ -16,13 +16,14 @@ RowFunction: TypeAlias = Callable[[Tensor], Tensor]
 def mlp(in_dim: int, out_dim: int, *, layers: int = 1, dropout: float = 0.0) -> nn.Sequential:
     """Return MIL-Lab's patch embedding: (Linear, ReLU, Dropout) ``layers - 1`` times, then Linear, ReLU.
 
-    The linear layers have the indices 0, 3, 6 ...; with one layer there is no dropout.
+    The linear layers have the indices 0, 3, 6 ...; with one layer there is no dropout. The ReLU works in place, as
+    nothing else needs what it is given, not even the gradient.
     """
     parts: list[nn.Module] = []
     for _ in range(layers - 1):
-        parts += [nn.Linear(in_dim, out_dim), nn.ReLU(), nn.Dropout(dropout)]
+        parts += [nn.Linear(in_dim, out_dim), nn.ReLU(inplace=True), nn.Dropout(dropout)]
         in_dim = out_dim
-    return nn.Sequential(*parts, nn.Linear(in_dim, out_dim), nn.ReLU())
+    return nn.Sequential(*parts, nn.Linear(in_dim, out_dim), nn.ReLU(inplace=True))
 
 
 class GatedAttention(nn.Module):
@@ -38,8 +39,14 @@ class GatedAttention(nn.Module):
         self.attention_c = nn.Linear(hidden_dim, heads)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return raw scores (..., heads) of embeddings (..., in_dim)."""
-        return cast(Tensor, self.attention_c(self.attention_a(h) * self.attention_b(h)))
+        """Return raw scores (..., heads) of embeddings (..., in_dim).
+
+        Without gradients the same numbers are computed in place: memory is slower than the arithmetic here.
+        """
+        if self.training or torch.is_grad_enabled():
+            return cast(Tensor, self.attention_c(self.attention_a(h) * self.attention_b(h)))
+        gate = self.attention_b[0](h).sigmoid_()
+        return cast(Tensor, self.attention_c(self.attention_a[0](h).tanh_().mul_(gate)))
 
 
 class PlainAttention(nn.Module):

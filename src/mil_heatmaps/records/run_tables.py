@@ -20,8 +20,10 @@ from mil_heatmaps.records.slide_record import SlideRecord
 
 logger = logging.getLogger(__name__)
 
-CHEAP_S = 0.05
-"""A list that is written faster than this is written after every slide; a longer one takes at most 1/20 of the time."""
+CHEAP_S = 0.02
+"""Lists that are written faster than this are written after every slide; others take at most `SHARE` of the time."""
+
+SHARE = 0.01
 
 
 class ListKeeper:
@@ -84,7 +86,7 @@ class ListKeeper:
             return
         self._take(record)
         self._behind = True
-        if self._cost < CHEAP_S or time.monotonic() - self._written > 20 * self._cost:
+        if self._cost < CHEAP_S or time.monotonic() - self._written > self._cost / SHARE:
             self._write()
 
     def finish(self) -> None:

@@ -201,8 +201,8 @@ class SlideRecord:
         )
 
     def save(self) -> None:
-        """Write the record whole."""
-        write_text(self.path, self.text())
+        """Write the record whole; without waiting for the disk while it tells of nothing that was done."""
+        write_text(self.path, self.text(), durable=bool(self.stages))
         self.saved_at, self.behind = time.monotonic(), False
 
     def text(self) -> str:

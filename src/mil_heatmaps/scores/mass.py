@@ -25,6 +25,12 @@ TOP = 0.05
 CLUSTERED = 0.8
 """Share of the top patches' mass in the counted clusters."""
 
+_DOT = 10_000
+"""NumPy multiplies longer vectors in threads: the last bit then depends on their number, and they spin afterwards."""
+
+_MOST_CELLS = 1 << 24
+"""Cells of the smallest rectangle around the patches, up to which clusters are found on an image of them."""
+
 _TOUCHING = 1 + 1e-6
 """Neighbours, including diagonal ones, are at most this many steps apart; outlines may have separate lattices."""
 
@@ -62,7 +68,9 @@ def gini(shares: npt.ArrayLike) -> float:
     if not count or not ascending.sum() > 0:
         return math.nan
     ranks = 2 * np.arange(1, count + 1) - count - 1
-    return float(ranks @ ascending / (count * ascending.sum()))
+    starts = range(0, count, _DOT)
+    weighted = sum(float(ranks[start : start + _DOT] @ ascending[start : start + _DOT]) for start in starts)
+    return weighted / (count * float(ascending.sum()))
 
 
 def entropy(shares: npt.ArrayLike) -> float:
@@ -79,14 +87,22 @@ def top_count(patches: int, part: float) -> int:
 
 def top_patches(values: npt.ArrayLike, part: float) -> npt.NDArray[np.intp]:
     """Return the indices of the top `part` of the scored patches, highest first; ties keep their order."""
-    order = most_relevant_first(np.asarray(values, dtype=np.float64).ravel())
+    return _top(most_relevant_first(np.asarray(values, dtype=np.float64).ravel()), part)
+
+
+def _top(order: npt.NDArray[np.intp], part: float) -> npt.NDArray[np.intp]:
     return order[: top_count(len(order), part)]
 
 
-def top_share(shares: npt.ArrayLike, part: float) -> float:
-    """Return the share of the mass in the top `part` of the patches, such as 0.1 for the top tenth."""
+def top_share(shares: npt.ArrayLike, part: float, order: npt.NDArray[np.intp] | None = None) -> float:
+    """Return the share of the mass in the top `part` of the patches, such as 0.1 for the top tenth.
+
+    `order` is `most_relevant_first` of the shares, where it is known.
+    """
     numbers = np.asarray(shares, dtype=np.float64).ravel()
-    return float(numbers[top_patches(numbers, part)].sum()) if len(numbers) and not np.isnan(numbers[0]) else math.nan
+    if not len(numbers) or np.isnan(numbers[0]):
+        return math.nan
+    return float(numbers[_top(most_relevant_first(numbers) if order is None else order, part)].sum())
 
 
 def highest_to_lowest(shares: npt.ArrayLike) -> float:
@@ -99,10 +115,14 @@ def highest_to_lowest(shares: npt.ArrayLike) -> float:
 
 
 def spatial_clusters(grid: PatchGrid, patches: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
-    """Return the cluster number of each of the `patches`, from 0: 8-connected neighbours on the grid."""
+    """Return the cluster number of each of the `patches`, from 0 in their order: 8-connected neighbours on the grid."""
     if not len(patches):
         return np.zeros(0, np.int32)
-    places = grid.coords_l0[patches] / np.asarray(grid.step_l0, dtype=np.float64)
+    step_l0 = np.asarray(grid.step_l0)
+    columns_rows, beside = np.divmod(grid.coords_l0[patches] - grid.coords_l0[patches].min(axis=0), step_l0)
+    if not beside.any() and np.prod(columns_rows.max(axis=0) + 1, dtype=np.float64) <= _MOST_CELLS:
+        return _clusters_of_cells(columns_rows)
+    places = grid.coords_l0[patches] / step_l0.astype(np.float64)
     # The import takes half a second, and every run imports this module.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -113,13 +133,34 @@ def spatial_clusters(grid: PatchGrid, patches: npt.NDArray[np.intp]) -> npt.NDAr
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int32)
 
 
-def clusters_of_top(grid: PatchGrid, shares: Shares, part: float = TOP, held: float = CLUSTERED) -> int:
-    """Return how many spatial clusters, largest first, hold `held` of the mass of the top `part` of the patches."""
+def _clusters_of_cells(columns_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Return `spatial_clusters` of cells (N, 2) of one lattice; OpenCV is loaded anyway, unlike SciPy."""
+    import cv2
+
+    columns, rows = columns_rows.T
+    taken = np.zeros((rows.max() + 1, columns.max() + 1), np.uint8)
+    taken[rows, columns] = 1
+    numbers = cv2.connectedComponents(taken, connectivity=8)[1][rows, columns]
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int32)[which]
+
+
+def clusters_of_top(
+    grid: PatchGrid,
+    shares: Shares,
+    part: float = TOP,
+    held: float = CLUSTERED,
+    order: npt.NDArray[np.intp] | None = None,
+) -> int:
+    """Return how many spatial clusters, largest first, hold `held` of the mass of the top `part` of the patches.
+
+    `order` is that of `top_share`.
+    """
     if len(shares) != len(grid):
         raise ValueError(f"{len(grid)} patches but {len(shares)} shares")
     if not len(shares) or np.isnan(shares).any():
         return 0
-    top = top_patches(shares, part)
+    top = _top(most_relevant_first(shares) if order is None else order, part)
     masses = np.sort(np.bincount(spatial_clusters(grid, top), weights=shares[top]))[::-1]
     return int(np.searchsorted(np.cumsum(masses), held * masses.sum() * (1 - 1e-12))) + 1
 
@@ -173,15 +214,15 @@ def concentration(values: npt.ArrayLike, kind: ScoreKind, grid: PatchGrid | None
     numbers = np.asarray(values, dtype=np.float64).ravel()
     scored = np.isfinite(numbers)
     shares = mass_shares(numbers[scored], kind)
-    count, nats = len(shares), entropy(shares)
+    count, nats, order = len(shares), entropy(shares), most_relevant_first(shares)
     return Concentration(
         patches=count,
         gini=gini(shares),
         entropy_share=nats / math.log(count) if count > 1 else math.nan,
         perplexity=math.exp(nats) if not math.isnan(nats) else math.nan,
-        top_1=top_share(shares, 0.01),
-        top_5=top_share(shares, 0.05),
-        top_10=top_share(shares, 0.1),
-        clusters=None if grid is None else clusters_of_top(grid.take(scored), shares),
+        top_1=top_share(shares, 0.01, order),
+        top_5=top_share(shares, 0.05, order),
+        top_10=top_share(shares, 0.1, order),
+        clusters=None if grid is None else clusters_of_top(grid.take(scored), shares, order=order),
         highest_to_lowest=highest_to_lowest(shares),
     )

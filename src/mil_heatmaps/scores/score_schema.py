@@ -17,7 +17,7 @@ from mil_heatmaps.features.geometry import slide_size
 from mil_heatmaps.features.place_patches import place_patches
 from mil_heatmaps.features.row_chunks import read_rows
 from mil_heatmaps.files import hdf5
-from mil_heatmaps.files.hdf5_writing import set_text, write_h5
+from mil_heatmaps.files.hdf5_writing import set_text, write_small_h5
 from mil_heatmaps.files.json_files import parse_json
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.scores.case_share import CaseShare
@@ -44,7 +44,7 @@ _TEXTS = ("slide_id", "model", "checkpoint_sha256", "features_file", "encoder", 
 
 def write_scores(path: str | os.PathLike[str], scores: ScoreFile) -> None:
     """Write the file whole or not at all. The same `ScoreFile` always gives the same bytes."""
-    with write_h5(path) as file:
+    with write_small_h5(path) as file:
         _fill(file, scores)
 
 

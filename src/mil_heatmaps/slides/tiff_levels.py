@@ -157,6 +157,7 @@ class TiffLevel:
         )
         if x0 >= x1 or y0 >= y1:
             return region
+        rows = region.reshape(height, -1)
         tile_w, tile_h = self.tile_px
         fetch = self._cached if cached else self.decode
         places = [
@@ -176,8 +177,9 @@ class TiffLevel:
                     tile = instead(index, error)
                 tx, ty = column * tile_w, row * tile_h
                 ax, ay, bx, by = max(x0, tx), max(y0, ty), min(x1, tx + tile_w), min(y1, ty + tile_h)
-                region[ay - top : by - top, ax - left : bx - left] = tile[
-                    ay - ty : by - ty, ax - tx : bx - tx
+                # As bytes in rows, which NumPy copies faster than pixels of three bytes.
+                rows[ay - top : by - top, 3 * (ax - left) : 3 * (bx - left)] = tile.reshape(tile_h, -1)[
+                    ay - ty : by - ty, 3 * (ax - tx) : 3 * (bx - tx)
                 ]
 
         if pool is None or threads < 2 or len(places) < 2 * threads:

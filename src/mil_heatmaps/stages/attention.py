@@ -91,6 +91,7 @@ class AttentionStage:
 
     def run(self, work: SlideWork) -> StageResult:
         """Compute the scores or take those of the user, then write them."""
+        from mil_heatmaps.files.hdf5_guard import ask_ahead
         from mil_heatmaps.scores.score_schema import write_scores
 
         notes: list[Notice] = []
@@ -120,6 +121,7 @@ class AttentionStage:
         score_file = checked.scores
         of_patches = (notice for name in ("coords", "features") for notice in work.record.notices_of(name))
         write_scores(work.job.paths.blockmap_h5, replace(score_file, notices=distinct((*of_patches, *notes))))
+        ask_ahead(work.job.paths.blockmap_h5)  # the next stages read it
         counted = {name: count for name, count in work.record.summary.items() if name in (*_COUNTED, *_COMPARED)}
         # A reused picture has been counted already.
         of_inputs = work.record.summary.get("inputs", {})

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mil_heatmaps.errors import ConfigError
 from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.files.early_flush import EarlyFlushed
 from mil_heatmaps.slides.pixels import UInt8Array
 from mil_heatmaps.visualization.jpeg_stream import MOST_SIDE as JPEG_MOST_SIDE
 from mil_heatmaps.visualization.jpeg_stream import JpegWriter
@@ -112,7 +113,7 @@ def open_picture_file(
             yield whole
             whole.finish()
             return
-        with partial.open("wb") as file:
+        with EarlyFlushed(partial) as file:
             writer: PictureWriter = (
                 PngWriter(file, size_px, icc_profile=facts.icc_profile, dpi=facts.dpi, texts=facts.texts)
                 if suffix == ".png"
