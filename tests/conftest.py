@@ -17,11 +17,14 @@ from tests.helpers.warm import WarmProgram
 
 
 def pytest_configure() -> None:
-    """Refuse to test another checkout's code; give each of several test processes its share of the cores."""
+    """Refuse to test another checkout's code; keep bytecode; give each test process its share of the cores."""
     import mil_heatmaps
 
     if not Path(mil_heatmaps.__file__).is_relative_to(ROOT):
         pytest.exit(f"mil_heatmaps is {mil_heatmaps.__file__}, not this checkout's: pip install -e {ROOT}", 2)
+    # Where bytecode is not kept, every program that a test starts compiles the package for a second or two.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Threads that wait for a core spin meanwhile.
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
