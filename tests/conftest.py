@@ -1,10 +1,11 @@
 """Tiny slides every test may use, and the folder of real and golden data where there is one."""
 
+import gc
 import math
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from operator import attrgetter
 from pathlib import Path
 
@@ -33,6 +34,17 @@ def pytest_configure() -> None:
         from mil_heatmaps.machine import cores_each
 
         torch.set_num_threads(cores_each(processes))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage only among what comes after the imports and tests, which stay: each look would walk them all."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
