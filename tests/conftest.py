@@ -1,10 +1,11 @@
 """Tiny slides every test may use, and the folder of real and golden data where there is one."""
 
+import gc
 import math
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from tests.helpers.warm import WarmProgram
 
 
 def pytest_configure() -> None:
-    """Refuse to test another checkout's code; give each of several test processes its share of the cores."""
+    """Refuse to test another checkout's code; keep bytecode; give each test process its share of the cores."""
     import mil_heatmaps
 
     if not Path(mil_heatmaps.__file__).is_relative_to(ROOT):
         pytest.exit(f"mil_heatmaps is {mil_heatmaps.__file__}, not this checkout's: pip install -e {ROOT}", 2)
+    # Where bytecode is not kept, every program that a test starts compiles the package for a second or two.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Threads that wait for a core spin meanwhile.
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
@@ -30,6 +34,17 @@ def pytest_configure() -> None:
         from mil_heatmaps.machine import cores_each
 
         torch.set_num_threads(cores_each(processes))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage only among what comes after the imports and tests, which stay: each look would walk them all."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

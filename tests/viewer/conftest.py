@@ -104,25 +104,18 @@ class Watched:
         page.on("request", lambda request: None if request.url.startswith(self.own) else faults.append(request.url))
 
 
-@pytest.fixture(scope="module")
-def idle_pages(browser: Any) -> Iterator[dict[str, list[Watched]]]:
-    """Pages that a test has left, by the options of their contexts: a new one takes twice as long to begin."""
-    idle: dict[str, list[Watched]] = {}
-    yield idle
-    for pages in idle.values():
-        for watched in pages:
-            watched.page.context.close()
-
-
 def leave(page: Any, address: str) -> None:
-    """Leave `address` if the page is still there."""
+    """Leave `address` if the page is still there.
+
+    The page itself goes: sent by the browser, it would get a new process, and another one for the next view.
+    """
     if not page.is_closed() and page.url.startswith(address) and page.url != "about:blank":
-        page.evaluate("localStorage.clear()")
-        page.goto("about:blank")
+        with page.expect_navigation(url="about:blank"):
+            page.evaluate("localStorage.clear(); location.replace('about:blank')")
 
 
 @pytest.fixture
-def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Watched]]) -> Iterator[Open]:
+def open_page(browser: Any, viewer: RunningViewer) -> Iterator[Open]:
     """Open the page at a view; afterwards no error may have been on its console and no request left the
     machine.
     """
@@ -130,7 +123,7 @@ def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Wa
 
     def open_it(view: str = "", *, size: tuple[int, int] = (1200, 800), link: str | None = None, **options: Any) -> Any:
         key = json.dumps(options, sort_keys=True)
-        kept = idle_pages.setdefault(key, [])
+        kept = SHARED_BROWSER.idle.setdefault(key, [])
         watched = kept.pop() if kept else Watched(new_page(browser, **options))
         used.append((key, watched))
         own = (link or viewer.link).partition("?")[0]
@@ -148,7 +141,7 @@ def open_page(browser: Any, viewer: RunningViewer, idle_pages: dict[str, list[Wa
         leave(page, "")
         page.context.clear_cookies()
         page.context.clear_permissions()
-        idle_pages[key].append(watched)
+        SHARED_BROWSER.idle[key].append(watched)
     faults = [fault for _, watched in used for fault in watched.faults]
     for _, watched in used:
         watched.faults.clear()

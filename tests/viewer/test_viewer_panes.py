@@ -16,7 +16,6 @@ from tests.helpers.browser import (
     go_to,
     pixel_at,
     places,
-    set_view,
     settle,
     wait_until,
 )
@@ -202,8 +201,7 @@ def test_the_overview_leaves_the_scale_bar_free(open_page: Open) -> None:
     for width, height in ((1400, 850), (1000, 700), (700, 600), (360, 800)):
         page.set_viewport_size({"width": width, "height": height})
         for panes in ("slide;0.0", "slide;0.0;1.0", "slide;0.0;1.0;1.1"):
-            set_view(page, panes=panes)
-            settle(page)
+            page.evaluate("(panes) => heatmapViewer.store.set({panes})", panes)
             page.evaluate("heatmapViewer.openSlide(heatmapViewer.number)")  # the overview is made with the panes
             settle(page)
             overview, bar = (page.locator(name).first.bounding_box() for name in (".navigator", "#ruler"))

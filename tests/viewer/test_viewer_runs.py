@@ -23,7 +23,7 @@ from mil_heatmaps.viewer.palettes import palettes
 from mil_heatmaps.viewer.run_defaults import defaults_of
 from mil_heatmaps.viewer.run_folder import catalog_of_runs
 from mil_heatmaps.visualization.palette import colour_table
-from tests.helpers.browser import SIZE, Open, go_to, pixel_at
+from tests.helpers.browser import SIZE, Open, go_to, pixel_at, show
 from tests.helpers.viewer import RunningViewer, running, write_score_file
 
 CONFIG = """
@@ -91,17 +91,20 @@ def test_another_model_is_compared_on_the_same_score_and_class(open_page: Open) 
     assert page.evaluate("heatmapViewer.contents") == ["slide", "3.0", "5.0"]
 
 
-def test_signed_scores_begin_around_zero_in_the_figures_colours_and_words(open_page: Open) -> None:
+def test_signed_scores_begin_around_zero_in_the_figures_colours_and_words(
+    open_page: Open, viewer: RunningViewer
+) -> None:
     name = "heatmapViewer.colours.paletteFor(heatmapViewer.panes[1]).name"
+    page = open_page("panes=slide;0.0&cmap=auto")
+    assert page.evaluate(name) == "viridis"  # attention has no middle: the run's own, by itself as well
     for cmap in ("", "&cmap=auto"):  # the run's viridis has no middle
-        page = open_page(f"panes=slide;3.0{cmap}")
+        show(page, f"{viewer.link}#panes=slide;3.0{cmap}")
         legend = page.locator(".legend").first.inner_text()
         assert "centred at 0" in legend
         assert "brown raises the logit of normal, teal lowers it" in legend
         assert page.evaluate(name) == "BrBG_r"
-    # Attention has none: the run's own, by itself as well.
-    assert open_page("panes=slide;0.0&cmap=auto").evaluate(name) == "viridis"
-    assert open_page("panes=slide;3.0&cmap=jet").evaluate(name) == "jet"
+    show(page, f"{viewer.link}#panes=slide;3.0&cmap=jet")
+    assert page.evaluate(name) == "jet"
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,9 @@ def test_a_swipe_is_saved_with_both_bars_and_its_divider(open_page: Open, tmp_pa
     assert "left: " in drawn
 
 
-def test_a_difference_of_unlike_scores_is_not_offered_and_one_of_like_scores_fills_its_bar(open_page: Open) -> None:
+def test_a_difference_of_unlike_scores_is_not_offered_and_one_of_like_scores_fills_its_bar(
+    open_page: Open, viewer: RunningViewer
+) -> None:
     page = open_page("panes=slide;0.0;1.1")
     page.keyboard.press("c")
     settle(page)
@@ -166,10 +168,10 @@ def test_a_difference_of_unlike_scores_is_not_offered_and_one_of_like_scores_fil
     offered = page.evaluate("[...heatmapViewer.panes[0].menu.options].map((option) => option.value)")
     assert "0.0-2.0" in offered
     assert not {"0.0-1.0", "0.0-1.1"} & set(offered)
-    page = open_page("panes=0.0-1.1")  # asked for by an address all the same
+    show(page, f"{viewer.link}#panes=0.0-1.1")  # asked for by an address all the same
     assert "places on each map's own colour scale" in page.inner_text(".legend")
     assert "share of the scale" in page.inner_text(".legend")
-    page = open_page("panes=0.0-2.0&region=0")
+    show(page, f"{viewer.link}#panes=0.0-2.0&region=0")
     widest = page.evaluate("heatmapViewer.colours.widest(heatmapViewer.panes[0])")
     assert 0.3 < widest < 1
     assert page.locator(".legend .ticks span").last.inner_text() == f"{100 * widest:.3g}"

@@ -100,8 +100,8 @@ class Settings:
         if self.task not in TASKS:
             raise ModelError(f"unknown task {self.task!r}; choose from {list(TASKS)}")
         for key in ("steps", "max_steps", "groups", "masks", "max_forwards"):
-            _whole(key, getattr(self, key), 1)
-        _whole("seed", self.seed, 0)
+            _check_whole_number(key, getattr(self, key), 1)
+        _check_whole_number("seed", self.seed, 0)
         if self.max_steps < self.steps:
             raise ModelError(f"max_steps {self.max_steps} is below steps {self.steps}; make it {self.steps} or more")
         if self.masks % 2:
@@ -109,9 +109,9 @@ class Settings:
         if isinstance(self.ridge, bool) or not isinstance(self.ridge, int | float) or not 0 <= self.ridge < math.inf:
             raise ModelError(f"ridge must be a number of at least 0, got {self.ridge!r}")
         if self.window != "auto":
-            _whole("window", self.window, 1)
+            _check_whole_number("window", self.window, 1)
         if self.stride is not None:
-            _whole("stride", self.stride, 1)
+            _check_whole_number("stride", self.stride, 1)
             if self.window == "auto" and self.stride & (self.stride - 1):
                 raise ModelError(
                     f"stride {self.stride} divides none of the 4, 8, 16, ... cells that window: auto chooses from; "
@@ -158,7 +158,7 @@ def plain_setting(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _whole(key: str, value: Any, least: int) -> None:
+def _check_whole_number(key: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ModelError(f"{key} must be a whole number of at least {least}, got {value!r}")
 

@@ -31,7 +31,7 @@ def read_json(
         The file cannot be read, is not JSON, is nested too deeply, is larger than `most_bytes`, or, where all numbers
         must be `finite`, holds one that is not.
     """
-    whole: Callable[[str], Any] = _whole
+    whole: Callable[[str], Any] = _whole_number
     if finite:
         whole = parse_float = parse_constant = _finite
     refuse_no_file(path, error)
@@ -54,18 +54,18 @@ def read_json(
 def parse_json(text: str | bytes) -> Any:
     """Return what a text of JSON holds; every fault of it is a ValueError, one that is nested too deeply as well."""
     try:
-        return json.loads(text, parse_int=_whole)
+        return json.loads(text, parse_int=_whole_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
 def _finite(text: str) -> int | float:
-    value = _whole(text) if text.lstrip("-").isdigit() else float(text)
+    value = _whole_number(text) if text.lstrip("-").isdigit() else float(text)
     if not math.isfinite(value):
         raise ValueError(f"it holds the number {text[:20]}, which is not finite")
     return value
 
 
-def _whole(digits: str) -> int | float:
+def _whole_number(digits: str) -> int | float:
     """Return a whole number; one that no float can hold becomes infinite, as it would raise an OverflowError later."""
     return int(digits) if len(digits) < 300 else float(digits)

@@ -15,7 +15,6 @@ MOST = 1e300
 """Ends of a range and thresholds are smaller; NaN is not."""
 
 
-
 _PLACES = ("data_dir", "h5_dir", "coords_dir", "scores_dir", "roi_dir", "slide_ext")
 _NAMES = ("data_dir_key", "save_exp_code", "raw_save_dir", "model_name", "results_dir")
 
