@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.atomic import remove_abandoned
 
 RECORD = "record.json"
 BLOCKMAP = "_blockmap.h5"
@@ -293,6 +294,14 @@ class ExperimentLayout:
     def clusters(self) -> Path:
         """Score files with the phenotype of every patch."""
         return self.raw_root / "phenotypes"
+
+    def clear_beside_slides(self) -> None:
+        """Remove incomplete files in the folders of results over several slides.
+
+        Commands write there also while no run is at work, so that a kill leaves no sign that would tell the next run.
+        """
+        for folder in (self.insight, self.consensus, self.spots, self.clusters, *self._case_folders):
+            remove_abandoned(folder)
 
     @property
     def events_jsonl(self) -> Path:
