@@ -19,7 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.helpers.faults import FAULTS, RUNS, all_faults
+from tests.helpers.fault_states import all_faults
+from tests.helpers.faults import FAULTS, RUNS
 
 
 def main() -> int:

@@ -69,6 +69,13 @@ def test_more_tensors_than_a_model_has_are_refused_before_they_are_compared(tmp_
         model_from_checkpoint(tmp_path / "m.pt")
 
 
+def test_tensors_in_more_parts_than_a_model_has_are_refused_before_they_are_compared(tmp_path: Path) -> None:
+    deep = ".".join("abcdefghijklmnopqrstuvwxyz")
+    torch.save({f"k{i}.{deep}.weight": torch.zeros(1, 1) for i in range(200)}, tmp_path / "m.pt")
+    with pytest.raises(CheckpointError, match=r"by 5,400 parts of a model; no model has more than 5,000"):
+        model_from_checkpoint(tmp_path / "m.pt")
+
+
 def test_a_thousand_blocks_without_a_layer_are_no_thousand_models(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 

@@ -6,22 +6,20 @@ The run is a separate process, forked from this one: run it where torch has not 
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
-import shutil
 import signal
 import stat
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mil_heatmaps.files import hdf5_guard
 from tests.helpers.cohort import SmallCohort, make_encoded, make_small_cohort
 
 REFUSALS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES, "ENODEV": errno.ENODEV}
@@ -34,7 +32,7 @@ CLOCKS = {"clock back": -1e6, "clock ahead": 1e6}
 FAULTS = ("kill", "kill after", "interrupt", *REFUSALS, "EIO flush", *LASTING, *CLOCKS)
 """``kill`` comes just before a file is moved to its place, ``kill after`` just after, when nobody knows of it.
 
-``EIO flush`` counts the flushes of files instead of the moves: network drives say only then that a write has failed.
+``EIO flush`` is at the first flush of a file after so many moves: network drives say only then that a write has failed.
 """
 
 
@@ -110,6 +108,7 @@ def run_forked(config: Path, prepare: Callable[[], Any] = _nothing, after: Calla
             void = os.open(os.devnull, os.O_WRONLY)
             os.dup2(void, 1)
             os.dup2(void, 2)
+            hdf5_guard._LOOKER.refusal = lambda path: None  # type: ignore[method-assign]  # the files are ours
             prepare()
             from mil_heatmaps.cli.create_heatmaps import main
 
@@ -124,30 +123,40 @@ def run_forked(config: Path, prepare: Callable[[], Any] = _nothing, after: Calla
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def counted() -> Callable[[str], bool]:
+    """Return a function that says of each written file, by its name, whether it counts: a sign of life does once."""
+    signs: set[str] = set()
+
+    def counts(name: str) -> bool:
+        again = name in signs
+        signs.update([name] if name.startswith(".running-") else [])
+        return not again
+
+    return counts
+
+
 def fault_at(number: int, fault: str, mark: Path) -> Callable[[], None]:
     """Return a function that makes the `number`-th move of a file fail; it creates `mark` when it gets there."""
 
     def prepare() -> None:
         from mil_heatmaps.files import atomic
 
-        real, count = os.replace, 0
+        real, count, counts = os.replace, 0, counted()
 
         def fsync(descriptor: int) -> None:
-            nonlocal count
-            if fault == "EIO flush" and stat.S_ISREG(os.fstat(descriptor).st_mode):
-                count += 1
-                if count == number + 1:
-                    mark.touch()
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+            due = fault == "EIO flush" and count == number and not mark.exists()
+            if due and stat.S_ISREG(os.fstat(descriptor).st_mode):
+                mark.touch()
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             os.fsync(descriptor)
 
         def replace(source: Any, target: Any) -> None:
             nonlocal count
-            if fault == "EIO flush":
+            if not counts(Path(target).name):
                 return real(source, target)
             count += 1
             code, lasts = LASTING.get(fault, (REFUSALS.get(fault, 0), 1))
-            if not number <= count - 1 < number + lasts:
+            if fault == "EIO flush" or not number <= count - 1 < number + lasts:
                 return real(source, target)
             mark.touch()
             if fault in CLOCKS:
@@ -163,6 +172,29 @@ def fault_at(number: int, fault: str, mark: Path) -> Callable[[], None]:
             raise OSError(code, os.strerror(code), str(target))
 
         atomic.os = _Patched(os, replace, fsync)  # type: ignore[assignment]
+
+    return prepare
+
+
+def at_each_write(
+    before: Callable[[str], None] = lambda name: None, after: Callable[[str], None] = lambda name: None
+) -> Callable[[], None]:
+    """Return a function that has `before` and `after` called with the name of every file that is moved in."""
+
+    def prepare() -> None:
+        from mil_heatmaps.files import atomic
+
+        counts = counted()
+
+        def replace(source: Any, target: Any) -> None:
+            if not counts(name := Path(target).name):
+                return os.replace(source, target)
+            before(name)
+            os.replace(source, target)
+            after(name)
+            return None
+
+        atomic.os = _Patched(os, replace, os.fsync)  # type: ignore[assignment]
 
     return prepare
 
@@ -189,30 +221,23 @@ def finished_stages(cohort: SmallCohort) -> dict[str, Any]:
 
 
 def halves(cohort: SmallCohort) -> list[str]:
-    """Return files below the output folders that no finished run leaves behind."""
-    folders = (cohort.root / "raw", cohort.root / "prod", cohort.root / "results")
+    """Return files below the cohort's folder that no finished run leaves behind."""
     return [
         path.name
-        for folder in folders
-        for path in folder.rglob(".*")
+        for path in cohort.root.rglob(".*")
         if ".partial" in path.name or path.name.startswith((".write-", ".running-", ".stop-"))
     ]
 
 
-def try_fault(root: Path, number: int, fault: str, calm: dict[str, str], kind: str = "small") -> Outcome:
-    """Disturb a run at one write, run the command again, and say what differs from the undisturbed run."""
-    cohort = RUNS[kind](root)
-    mark = root / "reached"
-    code = run_forked(root / "config.yaml", fault_at(number, fault, mark))
-    if not mark.exists():
-        return Outcome(False, "", code)
+def judged(cohort: SmallCohort, code: int, fault: str, calm: dict[str, str], resume: Callable[[], int]) -> str:
+    """Run the command again, after one that was disturbed and ended with `code`; return what is wrong, else nothing."""
     wrong = []
     if fault in CLOCKS and code != 0:
         wrong.append(f"the run whose clock jumped ended with {code}")
     if code == 99:
         wrong.append("the disturbed run ended with a traceback")
     before = finished_stages(cohort)
-    if (again := run_forked(root / "config.yaml")) != 0:
+    if (again := resume()) != 0:
         wrong.append(f"the resumed run ended with {again}")
     if (found := held(cohort)) != calm:
         differing = sorted(name for name in set(found) | set(calm) if found.get(name) != calm.get(name))
@@ -222,38 +247,4 @@ def try_fault(root: Path, number: int, fault: str, calm: dict[str, str], kind: s
         wrong.append(f"finished stages were done again: {repeated}")
     if left := halves(cohort):
         wrong.append(f"left behind: {left}")
-    return Outcome(True, "; ".join(wrong), code)
-
-
-def all_faults(
-    root: Path,
-    faults: tuple[str, ...] = FAULTS,
-    step: int = 1,
-    kind: str = "small",
-    first: int = 0,
-    known: Mapping[tuple[str, int], bool] | None = None,
-) -> Iterator[tuple[str, int, Outcome]]:
-    """Yield (fault, number of the write, outcome) for every `step`-th write of a run, each fault in turn.
-
-    `known` maps (fault, number) of earlier trials, which are not made again, to whether the run reached that write. The
-    first outcome of a fault that is not reached is yielded too.
-    """
-    calm_run, known = RUNS[kind](root / "calm"), known or {}
-    used = root / "modules"
-    if (code := run_forked(calm_run.root / "config.yaml", after=lambda: used.write_text("\n".join(sys.modules)))) != 0:
-        raise RuntimeError(f"the undisturbed run ended with {code}")
-    for name in used.read_text().splitlines():  # once, before the forks
-        with suppress(Exception):
-            importlib.import_module(name)
-    calm = held(calm_run)
-    for fault in faults:
-        number = first
-        while known.get((fault, number), True):
-            if (fault, number) not in known:
-                place = root / f"{fault.replace(' ', '_')}{number}"
-                outcome = try_fault(place, number, fault, calm, kind)
-                shutil.rmtree(place)
-                yield fault, number, outcome
-                if not outcome.reached:
-                    break
-            number += step
+    return "; ".join(wrong)

@@ -114,6 +114,15 @@ def test_one_output_that_nobody_tells_of_is_said_to_be_taken_for_two_classes(tmp
     assert scores_of(cohort).scores.explained.output == "value"  # type: ignore[union-attr]
 
 
+def test_labels_that_seem_to_name_the_outputs_of_another_task_are_said_to_be_groups(tmp_path: Path) -> None:
+    cohort = cohort_of(tmp_path, model_arguments={"task": "multilabel"})
+    (notice,) = [n for n in run(cohort).notes["s1"] if n.code == "labels_are_groups"]
+    assert "label_dict (a, b) names groups" in notice
+    assert "output_names" in notice
+    cohort.config["model_arguments"]["output_names"] = ["a", "b"]
+    assert "labels_are_groups" not in {n.code for n in run(cohort).notes.get("s1", ())}
+
+
 def test_a_check_that_fails_stands_in_the_record_and_in_the_file(tmp_path: Path) -> None:
     cohort = cohort_of(
         tmp_path, heatmap_arguments={"score": "integrated_gradients"},

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mil_heatmaps.demo.features import FEATURE_WIDTH, patch_statistics
 from mil_heatmaps.demo.texture import PaintedSlide, paint_slide
 from mil_heatmaps.demo.training import PATCH, train_abmil
-from mil_heatmaps.files.atomic import atomic_path, write_json, write_text
+from mil_heatmaps.files.atomic import atomic_path, remove_abandoned, write_json, write_text
 
 MPP = 0.5
 ENCODER = "demo_patch_statistics"
@@ -52,6 +52,7 @@ def make_cohort(folder: Path, say: Callable[[str], None]) -> None:
     if done.is_file() and json.loads(done.read_text()) == json.loads(json.dumps(recipe)):
         say(f"the demo cohort is in {folder}")
         return
+    remove_abandoned(folder)
     for slide in SLIDES:
         say(f"painting {slide.file_name} ({slide.width} x {slide.height})")
         painted = paint_slide(slide.width, slide.height, pieces=slide.pieces, lesions=slide.lesions, seed=slide.seed)

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from mil_heatmaps.features.write_features import count_rows, read_key
-from mil_heatmaps.files.atomic import atomic_path, write_text
+from mil_heatmaps.files.atomic import atomic_path, remove_abandoned, write_text
 from mil_heatmaps.files.digests import sha256_file
 from mil_heatmaps.words import said_by
 
@@ -29,6 +29,7 @@ class FeatureCache:
     def take(self, key: str, rows: int, out: Path) -> Path | None:
         """Put the features of `key` at `out` and return the file they came from; None without a file to trust."""
         path = self._file(key)
+        remove_abandoned(path.parent, recursive=False)
         try:
             if read_key(path) != key or count_rows(path) != rows:
                 return None

@@ -60,9 +60,10 @@ def infer_step(coords_l0: Ints) -> SeenStep | None:
         return None
     global _last
     digest = hashlib.sha256(np.ascontiguousarray(coords_l0, np.int64)).digest()
-    if _last is None or _last[0] != digest:
-        _last = digest, _infer_step(coords_l0)
-    return _last[1]
+    known = _last  # other threads may replace it meanwhile
+    if known is None or known[0] != digest:
+        known = _last = digest, _infer_step(coords_l0)
+    return known[1]
 
 
 def _infer_step(coords_l0: Ints) -> SeenStep | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.errors import ConfigError, HeatmapError
-from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.files.csv_tables import csv_text
 from mil_heatmaps.records.finished_run import FinishedRun
 from mil_heatmaps.records.layout import safe_name
@@ -91,6 +91,7 @@ def compare_runs(folder_a: Path, folder_b: Path, out: Path) -> Iterator[Compared
         common = [job for slide_id, job in first.cohort.jobs.items() if slide_id in listed[1]]
         first.settings = of_cohort(first.settings, common)
     done = []
+    remove_abandoned(out, recursive=False)
     for slide_id in {**listed[0], **listed[1]}:
         try:
             if reasons := _reasons(slide_id, names, listed, wrong):

@@ -147,6 +147,7 @@ def make(config: Config, runs: Mapping[str, StudyRun], say: Callable[[str], None
     """Write score files and tables of the consensus; files that are up to date are kept."""
     asked, layout = config.insight_arguments, layout_of(config)
     done = ConsensusRun(config, left_out=left_out(runs))
+    layout.clear_beside_slides()
     for slide in make_consensus(runs, layout.consensus, top=asked.top, at_least=asked.at_least):
         done.slides.append(slide)
         if slide.error:

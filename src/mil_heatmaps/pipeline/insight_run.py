@@ -53,6 +53,7 @@ def make_insight(
     done = InsightRun(layout.insight)
     study = Study(config, run, wanted, layout.insight, say)
     layout.insight.mkdir(parents=True, exist_ok=True)
+    layout.clear_beside_slides()
     state = _read_state(layout.insight / _DONE)
     slides = _slides(run)
     for name, part in _parts(wanted).items():

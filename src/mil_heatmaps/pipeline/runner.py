@@ -226,14 +226,14 @@ class Runner:
         halves = sum(remove_abandoned(folder, recursive=False) for folder in self._folders())
         if presence.after_a_kill or halves:
             self._remove_halves()
+        self.cohort.layout.clear_beside_slides()
         forget_silent(self.cohort.layout.raw_root, alone=not presence.others)
 
     def _remove_halves(self, dead: frozenset[str] = frozenset()) -> None:
         """Remove incomplete files that killed processes left."""
-        *whole, lists = self._folders()
-        for folder in whole:
-            remove_abandoned(folder, dead)
-        remove_abandoned(lists, dead, recursive=False)  # it may be any folder of the user's
+        raw, production, lists = self._folders()
+        for folder in (raw, production, lists):
+            remove_abandoned(folder, dead, recursive=folder in (raw, production))  # lists: any folder
 
     def _folders(self) -> tuple[Path, Path, Path]:
         """Return the folders that results are written to, that of the tables last."""

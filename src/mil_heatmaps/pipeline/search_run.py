@@ -40,12 +40,13 @@ def search_run(
     ConfigError
         There is no such slide, or no patch at the place.
     """
-    run = StudyRun(folder)
+    run, layout = StudyRun(folder), layout_of(config)
+    layout.clear_beside_slides()
     with StudyFiles(run) as files:
         found = similar_patches(run, files, slide_id, place, say)
         query, *table = rows_of(found)
         stem = f"where_else_{safe_name(slide_id)}_{query['x']}_{query['y']}"
-        out = layout_of(config).insight
+        out = layout.insight
         out.mkdir(parents=True, exist_ok=True)
         _write_sheet(out / f"{stem}.png", query, table, files)
     write_text(out / f"{stem}.csv", frame_text(found.iloc[1:]))

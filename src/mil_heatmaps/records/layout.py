@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mil_heatmaps.errors import ConfigError
+from mil_heatmaps.files.atomic import remove_abandoned
 
 RECORD = "record.json"
 BLOCKMAP = "_blockmap.h5"
@@ -300,6 +301,14 @@ class ExperimentLayout:
     def clusters(self) -> Path:
         """Score files with the phenotype of every patch."""
         return self.raw_root / "phenotypes"
+
+    def clear_beside_slides(self) -> None:
+        """Remove incomplete files in the folders of results over several slides.
+
+        Commands write there also while no run is at work, so that a kill leaves no sign that would tell the next run.
+        """
+        for folder in (self.insight, self.consensus, self.spots, self.clusters, *self._case_folders):
+            remove_abandoned(folder)
 
     @property
     def events_jsonl(self) -> Path:

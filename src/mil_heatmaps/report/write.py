@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from mil_heatmaps.errors import HeatmapError
-from mil_heatmaps.files.atomic import binary_writer
+from mil_heatmaps.files.atomic import binary_writer, remove_abandoned
 from mil_heatmaps.records.layout import safe_name
 from mil_heatmaps.report.front import Front
 from mil_heatmaps.report.outcome_panels import Predictions, outcome_panels
@@ -115,6 +115,7 @@ class _Report:
         folder = path.with_suffix("")
         written = Written(folder / "index.html", self._front.parts)
         pages = folder / "slides"
+        remove_abandoned(folder)
         names: set[str] = set()
         for slide, page in self._pages(pages):
             name = _page_name(page["number"], slide)

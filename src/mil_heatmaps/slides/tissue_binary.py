@@ -12,8 +12,8 @@ from mil_heatmaps.slides.reader import Slide
 _STRIP_PIXELS = 1 << 16
 """Pixels to look at in one go: few enough for the processor's cache, and for OpenCV to use no further threads."""
 
-GREY = "nothing on it has any colour, the slide is grey, and tissue is told from glass by its colour"
-"""Why a slide for which `is_grey` is True has no tissue."""
+_BLANK = "all pixels of it are alike: the slide is blank, or its file is damaged and shows none of its tiles"
+_GREY = "nothing on it has any colour, the slide is grey, and tissue is told from glass by its colour"
 
 
 def tissue_binary(
@@ -52,10 +52,14 @@ def tissue_binary(
     return result
 
 
-def is_grey(slide: Slide) -> bool:
-    """Whether no pixel of the coarsest level has any colour, so that no saturation threshold can find tissue."""
-    level = slide.level_count - 1
-    return all(not _saturation(strip, None).any() for _, strip in _strips(slide, level))
+def without_colour(slide: Slide) -> str:
+    """Return why no saturation threshold can find tissue: no pixel of the coarsest level has any colour; else ""."""
+    least, most = 255, 0
+    for _, strip in _strips(slide, slide.level_count - 1):
+        if _saturation(strip, None).any():
+            return ""
+        least, most = min(least, int(strip.min())), max(most, int(strip.max()))
+    return _BLANK if least == most else _GREY
 
 
 def _strips(slide: Slide, level: int) -> Iterator[tuple[int, RGB]]:

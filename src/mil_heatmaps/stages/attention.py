@@ -26,6 +26,7 @@ from mil_heatmaps.stages.explanations import (
 )
 from mil_heatmaps.stages.quality_control import controlled, qc_inputs
 from mil_heatmaps.stages.slide_facts import compare_vector, told_of, vector_inputs
+from mil_heatmaps.words import first_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,6 +221,12 @@ def _infer(
             "if it is a regression or survival, data_arguments.label_dict names the classes"
         )
         notes.append(Notice("assumed_task", words))
+    elif labels := _labels_without_effect(config, prediction):
+        words = (
+            f"with task {prediction.task}, label_dict ({first_of(labels, 3)}) names groups of slides, not outputs of "
+            "the model, which have numbers here: model_arguments.output_names gives them names"
+        )
+        notes.append(Notice("labels_are_groups", words))
     return made
 
 
@@ -227,6 +234,17 @@ def _is_guessed(config: Config, model: MILModel, prediction: Prediction) -> bool
     """Whether the config leaves open if a model's single output is a two-class logit, a value or a risk."""
     told = "task" in config.model_arguments.model_fields_set or config.class_names is not None
     return not told and has_one_logit(model, prediction)
+
+
+def _labels_without_effect(config: Config, prediction: Prediction) -> list[str]:
+    """Return the labels of a label_dict that seems to name the outputs, where it does not and nothing else does."""
+    from mil_heatmaps.explain.outputs import output_names
+
+    labels, count = config.data_arguments.label_dict, len(prediction.logits)
+    if labels is None or prediction.task == "classification":
+        return []
+    numbered = prediction.classes == output_names(count, prediction.task)
+    return list(labels) if numbered and set(labels.values()) == set(range(count)) else []
 
 
 def _score_file(

@@ -51,7 +51,7 @@ class SegmentStage:
 
     def run(self, work: SlideWork) -> StageResult:
         """Segment or read, then write both files."""
-        from mil_heatmaps.slides.tissue_binary import GREY, is_grey
+        from mil_heatmaps.slides.tissue_binary import without_colour
         from mil_heatmaps.slides.tissue_files import write_mask_pkl
 
         job = work.job
@@ -68,7 +68,8 @@ class SegmentStage:
                         "or set heatmap_arguments.segment: false"
                     )
                 else:
-                    cure = f"{GREY}: {cure}" if is_grey(work.slide) else f"{_why_empty(work)}; or {cure}"
+                    colourless = without_colour(work.slide)
+                    cure = f"{colourless}; {cure}" if colourless else f"{_why_empty(work)}; or {cure}"
                 raise TissueError(f"no tissue in {source.name}: {cure}")
             notes.append(Notice("no_tissue", f"no tissue in {source.name}"))
         notes += work.slide.resolution.notes

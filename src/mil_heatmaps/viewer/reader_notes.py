@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mil_heatmaps.errors import ConfigError
-from mil_heatmaps.files.atomic import write_text
+from mil_heatmaps.files.atomic import remove_abandoned, write_text
 from mil_heatmaps.files.json_files import read_json
 from mil_heatmaps.records.layout import check_inside
 from mil_heatmaps.viewer.agreement import VERDICTS, agreement
@@ -45,6 +45,7 @@ class ReaderNotes:
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--marks: {folder} is not a folder")
         self.folder = folder
+        remove_abandoned(folder)  # of a viewer that was killed
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

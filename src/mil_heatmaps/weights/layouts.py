@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor
@@ -37,7 +38,7 @@ _NOT_WEIGHTS = ("optim", "sched", "scaler", "callbacks", "loops", "rng", "criter
 _LONGEST_NAME = 1000
 """Characters of a tensor's name: a longer one costs time and memory wherever names are compared."""
 _MOST_TENSORS = 5000
-"""The largest encoders have about 700; every layout is compared with all of them."""
+"""The largest encoders have about 700, in as many parts; every layout is compared with all of them, in every part."""
 _DEEPEST = 5
 _MOST_NODES = 2000
 
@@ -84,7 +85,15 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
             raise CheckpointError(f"a tensor's name has {longest:,} characters; no model has names above 1,000")
     if (count := sum(len(item.tensors) for item in chosen)) > _MOST_TENSORS:
         raise CheckpointError(f"holds {count:,} tensors; no model has more than {_MOST_TENSORS:,}")
+    if (count := len({place for item in chosen for key in item.tensors for place in _places(key)})) > _MOST_TENSORS:
+        most = f"no model has more than {_MOST_TENSORS:,}"
+        raise CheckpointError(f"names its tensors by {count:,} parts of a model; {most}")
     return chosen, [item.title for item in found if _rank(item) != best]
+
+
+def _places(key: str) -> Iterator[str]:
+    """Yield the parts of a model that a tensor's name lies in: ``a`` and ``a.b`` for ``a.b.weight``."""
+    return accumulate(key.split(".")[:-1], "{}.{}".format)
 
 
 def joined(candidates: list[Found]) -> dict[str, Tensor]:
