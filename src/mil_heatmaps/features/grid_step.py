@@ -59,7 +59,7 @@ def infer_step(coords_l0: Ints) -> SeenStep | None:
     if len(coords_l0) < 2:
         return None
     global _last
-    digest = hashlib.sha256(np.ascontiguousarray(coords_l0, np.int64)).digest()
+    digest = hashlib.sha256(np.ascontiguousarray(coords_l0, np.int64).data).digest()
     known = _last  # other threads may replace it meanwhile
     if known is None or known[0] != digest:
         known = _last = digest, _infer_step(coords_l0)

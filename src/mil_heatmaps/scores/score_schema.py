@@ -317,7 +317,8 @@ def texts(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     items = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
-    return tuple(_valid_utf8(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)) for item in items)
+    read = (item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items)
+    return tuple(map(_valid_utf8, read))
 
 
 def _valid_utf8(text: str) -> str:

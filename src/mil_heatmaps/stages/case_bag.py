@@ -113,13 +113,13 @@ def _features_inputs(work: SlideWork, job: SlideJob) -> dict[str, Any]:
             made, state_of(made), lambda: {"features_sha256": _member(work, job).artifact(made, "features")}
         )
     if work.job.case is not None and len(work.job.case.slides) == 1:  # nobody else asks
-        return _brought(work, job, path)
-    return known_of(path, work.files.status(path), lambda: _brought(work, job, path))
-
-
-def _brought(work: SlideWork, job: SlideJob, path: Path) -> dict[str, Any]:
-    """Return what the features in a slide's own file are."""
+        return _brought(work, job, path, own=True)
     own = job.slide_id == work.job.slide_id
+    return known_of(path, work.files.status(path), lambda: _brought(work, job, path, own=own))
+
+
+def _brought(work: SlideWork, job: SlideJob, path: Path, *, own: bool) -> dict[str, Any]:
+    """Return what the features in a slide's own file are."""
     coords_file = work.coords_file if own else coords_file_of(job, work.settings, work.files)
     told = {"features": work.files.fingerprint(path), "coords_file": coords_file}
     return told if job.row.mpp is None else {**told, "mpp": job.row.mpp}
