@@ -114,9 +114,10 @@ def test_a_file_on_which_hdf5_hangs_is_given_up(tmp_path: Path, monkeypatch: pyt
     data = bytearray(path.read_bytes())
     data[data.find(b"GCOL") + 24] = 200  # the length of a text in the heap
     path.write_bytes(data)
-    monkeypatch.setattr(hdf5_guard, "LIMIT_S", 1.0)
-    with pytest.raises(HeatmapError, match=r"s\.h5: not read: to read its structure takes longer than 1 s"):
-        read_scores(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(hdf5_guard, "LIMIT_S", 1.0)
+        with pytest.raises(HeatmapError, match=r"s\.h5: not read: to read its structure takes longer than 1 s"):
+            read_scores(path)
     good = _file(tmp_path / "g.h5", lambda file: file.create_dataset("scores", data=np.ones((48, 1), "f4")))
     assert len(read_scores(good)) == 48  # the process that looks was started again
 
