@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--step", type=int, default=1, help="only every so many writes")
     parser.add_argument("--first", type=int, default=0, help="the write to begin with")
     parser.add_argument("--run", choices=RUNS, default="small", help="full: also encoder, exports, report, film")
+    parser.add_argument("--white", action="store_true", help="leave figures and sheets white: half the time")
     parser.add_argument("--log", type=Path, help="file for the outcomes; what stands in it is not tried again")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no trial after so many seconds")
     args = parser.parse_args()
@@ -40,7 +41,7 @@ def main() -> int:
     started, complete = time.perf_counter(), True
     with tempfile.TemporaryDirectory() as folder:
         for fault, number, outcome in all_faults(
-            Path(folder), tuple(args.faults), args.step, args.run, args.first, known
+            Path(folder), tuple(args.faults), args.step, args.run, args.first, known, white=args.white
         ):
             one = {"run": args.run, "fault": fault, "write": number, **vars(outcome)}
             outcomes[fault, number] = one

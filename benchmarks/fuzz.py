@@ -57,8 +57,8 @@ def _one(name: str, data: bytes) -> str:
 def atheris_rounds(name: str, seconds: float) -> Counter[str]:
     """Let atheris choose the mutations, in a forked process, because its loop ends the process.
 
-    The program's own modules are instrumented as the parser imports them. An input that takes more than a minute or
-    2 GiB ends the process, and is kept as a finding.
+    The program's own modules are instrumented as the parser imports them. An input that takes 2 GiB or more than ten
+    minutes (by the clock: a machine may be busy, or stopped for a while) ends the process, and is kept as a finding.
     """
     import atheris
 
@@ -79,7 +79,7 @@ def atheris_rounds(name: str, seconds: float) -> Counter[str]:
         seeds, kept = Path(tempfile.mkdtemp(prefix="fuzz_")), FOUND / name
         (seeds / "seed").write_bytes(PARSERS[name].seed())
         kept.mkdir(parents=True, exist_ok=True)
-        limits = ["-max_len=65536", "-timeout=60", "-rss_limit_mb=2048"]
+        limits = ["-max_len=65536", "-timeout=600", "-rss_limit_mb=2048"]
         atheris.Setup([sys.argv[0], str(seeds), *limits, f"-artifact_prefix={kept}/", "-verbosity=0"], one_input)
         atheris.Fuzz()
         os._exit(1)

@@ -45,7 +45,8 @@ class ReaderNotes:
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--marks: {folder} is not a folder")
         self.folder = folder
-        remove_abandoned(folder)  # of a viewer that was killed
+        remove_abandoned(folder, recursive=False)  # of a viewer that was killed
+        remove_abandoned(folder / "paths")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
