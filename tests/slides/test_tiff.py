@@ -122,6 +122,19 @@ def test_a_level_that_decodes_differently_is_left_to_openslide(tiny_slide: Path)
         np.testing.assert_array_equal(slide.read_level(1), usual.read_level(1) ^ 1)
 
 
+def test_a_difference_in_the_last_pixel_of_tiles_is_enough_at_any_scale(tmp_path: Path) -> None:
+    class OtherLastPixel(OpenSlideSource):
+        def read(self, *place: Any) -> RGB:
+            pixels = super().read(*place)
+            pixels[-1, -1] ^= 1
+            return pixels
+
+    path = make_tiled_pyramid(tmp_path / "odd.tif", (2051, 1533), downsamples=(1, 3.99, 15.2))
+    with Slide(path, OtherLastPixel(path)) as slide, open_slide(path) as usual:
+        assert [slide.tiff_level(level) for level in range(slide.level_count)] == [None] * 3
+        assert all(usual.tiff_level(level) is not None for level in range(3))
+
+
 def test_tiles_never_written_are_white_and_an_svs_with_such_is_left_to_openslide(tmp_path: Path) -> None:
     picture = np.full((768, 768, 3), 100, np.uint8)
     for svs in (False, True):

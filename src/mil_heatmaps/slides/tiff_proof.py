@@ -105,8 +105,8 @@ def _agrees(
 ) -> bool:
     """Whether a quarter of a tile equals the reference.
 
-    It is the lower right quarter, because a difference anywhere in JPEG data moves all that follows; or the upper left
-    one, if only that begins on a level-0 pixel.
+    It is the lower right quarter, which an error anywhere in JPEG data reaches; or the upper left one, if only that
+    begins on a level-0 pixel.
     """
     left, top, right, bottom = level.box_px(index)
     half = -(-(right - left) // 2), -(-(bottom - top) // 2)
