@@ -59,7 +59,7 @@ def infer_step(coords_l0: Ints) -> SeenStep | None:
     if len(coords_l0) < 2:
         return None
     global _last
-    digest = hashlib.sha256(np.ascontiguousarray(coords_l0, np.int64)).digest()
+    digest = hashlib.sha256(np.ascontiguousarray(coords_l0, np.int64).data).digest()
     if _last is None or _last[0] != digest:
         _last = digest, _infer_step(coords_l0)
     return _last[1]
