@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.choices import STAGE_NAMES
@@ -48,4 +47,4 @@ def note_unreadable(record: SlideRecord, met: dict[str, list[Any]]) -> None:
         if name == first:
             words = f"{counted(len(tiles), 'tile')} of the slide cannot be read: painted grey"
             notes = Notice("unreadable", words, tiles=len(tiles)), *notes
-        record.stages[name] = replace(stage, notes=notes)
+        record.stages[name] = stage._replace(notes=notes)
