@@ -1,7 +1,9 @@
 """Read YAML safely, and remember on which line each key stands."""
 
+import copy
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +136,12 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], LineMap]:
         raise ConfigError(f"{path} is not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or said_by(error)}") from error
-    return parse_yaml(text, str(path))
+    value, lines = _last_parsed(text, str(path))
+    return copy.deepcopy(value), lines
+
+
+# A command looks for some keys before it loads the config.
+_last_parsed = lru_cache(maxsize=1)(parse_yaml)
 
 
 def line_of(path: KeyPath, lines: LineMap) -> int | None:

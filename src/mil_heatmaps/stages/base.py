@@ -35,7 +35,6 @@ KEPT_LEVELS_BYTES = 96 << 20
 """Memory for decoded levels while a slide is processed: outlines and maps are mostly drawn on the same level."""
 
 
-
 @dataclass
 class StageResult:
     """The files a stage wrote and what the user should know about it.
@@ -189,17 +188,17 @@ class SlideWork:
 
     @property
     def mask_sha256(self) -> str:
-        """SHA-256 of the outlines' file, see `artifact`."""
+        """SHA-256 of the outlines' file."""
         return self.artifact(self.job.paths.raw_text(MASK), "segment")
 
     @property
     def coords_sha256(self) -> str:
-        """SHA-256 of the file with the coordinates, see `artifact`."""
+        """SHA-256 of the file with the coordinates."""
         return self.artifact(self.job.paths.raw_text(COORDS), "coords")
 
     @property
     def scores_sha256(self) -> str:
-        """SHA-256 of the score file, see `artifact`."""
+        """SHA-256 of the score file."""
         return self.artifact(self.job.paths.raw_text(BLOCKMAP), "attention")
 
     @cached_property
@@ -229,12 +228,8 @@ class SlideWork:
     @property
     def wants_fine_map(self) -> bool:
         """Whether the config asks for a fine map and there is an encoder to make it with."""
-        config = self.config
-        return makes_fine_map(
-            calc_heatmap=config.heatmap_arguments.calc_heatmap,
-            encoder=config.encoder_arguments.model_name,
-            own_scores=self.job.scores_path,
-        )
+        calc_heatmap, encoder = self.config.heatmap_arguments.calc_heatmap, self.config.encoder_arguments.model_name
+        return makes_fine_map(calc_heatmap=calc_heatmap, encoder=encoder, own_scores=self.job.scores_path)
 
     @property
     def fine_features_path(self) -> Path:
