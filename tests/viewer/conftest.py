@@ -111,7 +111,7 @@ def leave(page: Any, address: str) -> None:
     """
     if not page.is_closed() and page.url.startswith(address) and page.url != "about:blank":
         with page.expect_navigation(url="about:blank"):
-            page.evaluate("localStorage.clear(); location.replace('about:blank')")
+            page.evaluate("localStorage.clear(); setTimeout(() => location.replace('about:blank'))")
 
 
 @pytest.fixture

@@ -245,7 +245,7 @@ def _scores(item: h5py.Dataset, grid: PatchGrid, path: Path) -> PatchScores:
     values = _values(item, grid, path)
     by_clam = item.name == "/attention_scores"
     attributes = hdf5.attributes(item.file, item.name)
-    name = _valid_utf8(
+    name = _as_utf8(
         hdf5.text_attribute(attributes, "score") or ("attention" if by_clam else item.name.rsplit("/", 1)[-1])
     )
     kind = hdf5.text_attribute(attributes, "kind") or ("attention_logit" if by_clam else "external")
@@ -317,11 +317,10 @@ def texts(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     items = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
-    read = (item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items)
-    return tuple(map(_valid_utf8, read))
+    return tuple(_as_utf8(item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)) for item in items)
 
 
-def _valid_utf8(text: str) -> str:
+def _as_utf8(text: str) -> str:
     """Return a text without bytes that are not UTF-8, which tables and JSON do not take."""
     return text.encode("utf-8", "replace").decode()
 
