@@ -161,3 +161,20 @@ def test_the_record_is_json_a_person_can_read(tmp_path: Path) -> None:
 def test_paths_are_told_as_seen_from_the_slides_folder(base: str, path: str) -> None:
     root = Path("/r" if base.startswith("/") else "r")
     assert relative(root / path, Path(base)) == os.path.relpath(root / path, base)
+
+
+def test_only_a_record_without_a_result_or_an_error_does_not_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr("mil_heatmaps.files.atomic._fsync", lambda path: flushed.append(path.name))
+    record = SlideRecord(tmp_path / "record.json", "s1", status="running")
+    record.save()
+    assert not flushed
+    record.status = "failed"
+    record.save()
+    assert flushed
+    flushed.clear()
+    record.status, record.stages["segment"] = "running", StageRecord.of({}, [], tmp_path, 0.1, ())
+    record.save()
+    assert flushed

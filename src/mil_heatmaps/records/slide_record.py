@@ -201,8 +201,8 @@ class SlideRecord:
         )
 
     def save(self) -> None:
-        """Write the record whole; without waiting for the disk while it tells of nothing that was done."""
-        write_text(self.path, self.text(), durable=bool(self.stages))
+        """Write the record whole; without waiting for the disk where it only tells that the first stage has begun."""
+        write_text(self.path, self.text(), durable=bool(self.stages) or self.status != "running")
         self.saved_at, self.behind = time.monotonic(), False
 
     def text(self) -> str:
