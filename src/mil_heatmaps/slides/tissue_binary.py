@@ -8,7 +8,7 @@ from mil_heatmaps.slides.reader import Slide
 
 _STRIP_ROWS = 512
 
-_BLANK = "all pixels of it are alike: the slide is blank, or its file is damaged and shows none of its tiles"
+_BLANK = "all pixels of it are alike, so it is blank, or its file is damaged and shows none of its tiles"
 _GREY = "nothing on it has any colour, the slide is grey, and tissue is told from glass by its colour"
 
 

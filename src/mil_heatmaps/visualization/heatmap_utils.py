@@ -204,9 +204,10 @@ def _tissue(wsi_object: TissueSlide | Slide, patches: int) -> TissueMask | None:
         found.segment_tissue()
         mask = found.tissue
     if mask is not None and not mask.contours_l0 and patches:
-        from mil_heatmaps.slides.tissue_binary import GREY, is_grey
+        from mil_heatmaps.slides.tissue_binary import without_colour
 
-        cure = f"{GREY}: bring outlines" if is_grey(wsi.slide) else "segment it with a lower sthresh or a_t"
+        colourless = without_colour(wsi.slide)
+        cure = f"{colourless}: bring outlines" if colourless else "segment it with a lower sthresh or a_t"
         raise TissueError(
             f"{wsi.name}: no tissue, so none of the {patches} patches could be drawn; {cure}, or draw the patches "
             "whole with segment=False"
