@@ -133,13 +133,13 @@ class Coverage:
 
     def waits(self, y0: int, y1: int) -> bool:
         """Whether the rows `y0` to `y1` (not included) may show a patch that was not found visible yet."""
+        if not self._found:
+            return False
         begin, end = self._range(y0, y1)
         return self._found.find(0, begin, end) >= 0
 
     def look(self, tissue: UInt8Array, y0: int) -> None:
         """Mark the patches with tissue in the rows from `y0` on, (h, width) of 0 or 1; several threads may call it."""
-        if self._found.find(0) < 0:
-            return
         height = len(tissue)
         begin, end = self._range(y0, y0 + height)
         if end - begin > _FEW:

@@ -314,10 +314,11 @@ class Painter:
     def rows_of_tissue(self, y0: int, y1: int, *, needed: bool = True) -> UInt8Array | None:
         """Return the tissue of some rows if it is `needed`, and record which patches have tissue."""
         watch = self.coverage
-        if self.tissue is None or not (needed or (watch is not None and watch.waits(y0, y1))):
+        waits = watch is not None and watch.waits(y0, y1)
+        if self.tissue is None or not (needed or waits):
             return None
         rows = self.tissue.rows(y0, y1)
-        if watch is not None:
+        if watch is not None and waits:
             watch.look(rows, y0)
         return rows
 
