@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +154,15 @@ def test_our_own_texts_lie_in_no_heap_and_read_back_as_they_were(tmp_path: Path)
     assert read["odd"] == "bad\udcff"
     assert read["long"] == "x" * 70_000
     assert [text.decode() for text in read["many"]] == ["a", "größer"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="the system has no alarm")
+def test_the_process_that_looks_ends_by_itself_where_nobody_ends_it() -> None:
+    code = "from mil_heatmaps.files import hdf5_structure as looks; looks.LIMIT_S = 1\n"
+    code += "def answer(path):\n    while True: pass\n"
+    code += "looks.answer = answer; looks.main()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write('"x.h5"\n')
+        process.stdin.flush()
+        assert process.wait() == -signal.SIGALRM

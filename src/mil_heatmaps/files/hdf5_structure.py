@@ -18,6 +18,9 @@ MOST_LINKS = 100_000
 
 MOST_ATTRIBUTE_BYTES = 64 << 20
 
+LIMIT_S = 60
+"""Seconds for one file, after which this process ends by itself: the one that asked gave up before, or was killed."""
+
 MEMORY_BYTES = 4 << 30
 """Address space of the checking process."""
 
@@ -108,9 +111,12 @@ def main() -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    alarm = getattr(signal, "alarm", lambda seconds: 0)  # Windows has none
     for line in sys.stdin:
+        alarm(LIMIT_S)
         sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
         sys.stdout.flush()
+        alarm(0)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from mil_heatmaps.slides.reader import Slide
 _STRIP_PIXELS = 1 << 16
 """Pixels to look at in one go: few enough for the processor's cache, and for OpenCV to use no further threads."""
 
-_BLANK = "all pixels of it are alike: the slide is blank, or its file is damaged and shows none of its tiles"
+_BLANK = "all pixels of it are alike, so it is blank, or its file is damaged and shows none of its tiles"
 _GREY = "nothing on it has any colour, the slide is grey, and tissue is told from glass by its colour"
 
 

@@ -69,7 +69,7 @@ class SegmentStage:
                     )
                 else:
                     colourless = without_colour(work.slide)
-                    cure = f"{colourless}; {cure}" if colourless else f"{_why_empty(work)}; or {cure}"
+                    cure = f"{colourless}: {cure}" if colourless else f"{_why_empty(work)}; or {cure}"
                 raise TissueError(f"no tissue in {source.name}: {cure}")
             notes.append(Notice("no_tissue", f"no tissue in {source.name}"))
         notes += work.slide.resolution.notes
