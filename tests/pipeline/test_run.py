@@ -305,9 +305,9 @@ def test_outlines_and_both_maps_decode_their_level_once(
     decoded: list[tuple[str, int]] = []
     decode = LevelReader.rows
 
-    def counted(reader: LevelReader, level: int, y0: int, y1: int) -> Any:
+    def counted(reader: LevelReader, level: int, y0: int, y1: int, threads: int) -> Any:
         decoded.append((reader.path.name, level))
-        return decode(reader, level, y0, y1)
+        return decode(reader, level, y0, y1, threads)
 
     monkeypatch.setattr(LevelReader, "rows", counted)
     assert run(cohort).exit_code == 0

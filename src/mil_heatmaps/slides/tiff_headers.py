@@ -4,17 +4,20 @@ A slide of a few kilobytes may declare a tile of 65,520 x 65,520 pixels. OpenSli
 process if it cannot. Sizes are (width, height) in pixels, offsets are bytes of the file.
 """
 
+from __future__ import annotations
+
 import os
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-
+from mil_heatmaps.numpy_later import np
 from mil_heatmaps.words import said_by
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 JPEG_COMPRESSIONS = (6, 7)
 
