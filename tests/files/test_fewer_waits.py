@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from mil_heatmaps.encoders.feature_log import remove_log
 from mil_heatmaps.files import atomic, early_flush, hdf5_guard
 from mil_heatmaps.files.atomic import names_flushed_once, write_text
 from mil_heatmaps.files.early_flush import EarlyFlushed
@@ -23,7 +25,12 @@ def _fill(file: h5py.File) -> None:
     rows = file.create_dataset("scores", data=values, chunks=(8, 2), maxshape=(None, 2))
     set_text(rows, "kind", "external")
     file.create_dataset("never written", (500, 3), np.float64)
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    h5py.h5d.create(file.id, b"early", h5py.h5t.IEEE_F64LE, h5py.h5s.create_simple((9000, 3)), early)
     file["coords"] = np.zeros((60, 2), np.int64)
+    h5py.h5d.create(file.id, b"last", h5py.h5t.IEEE_F64LE, h5py.h5s.create_simple((90_000, 3)), early)
 
 
 def test_a_small_file_has_the_bytes_of_one_written_piece_by_piece(tmp_path: Path) -> None:
@@ -32,7 +39,7 @@ def test_a_small_file_has_the_bytes_of_one_written_piece_by_piece(tmp_path: Path
             _fill(file)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     with h5py.File(tmp_path / "b.h5") as file:
-        assert file["never written"][:].sum() == 0
+        assert file["never written"][:].sum() == file["last"][:].sum() == 0
 
 
 def test_a_small_file_that_cannot_be_made_or_written_leaves_the_one_that_was_there(
@@ -73,6 +80,27 @@ def test_folders_are_flushed_once_at_the_end_and_bytes_before_every_name(
     assert calls == ["part", "move d", "x"]
 
 
+def test_a_name_is_on_the_disk_before_what_it_replaces_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(atomic, "_fsync", lambda path: calls.append("part" if "partial" in path.name else "folder"))
+    log = tmp_path / "features.h5.encoding"
+    log.write_text("hours of encoding")
+    real = Path.unlink
+
+    def unlink(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name.startswith(log.name):
+            calls.append(f"remove {path.suffix}")
+        real(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with names_flushed_once():
+        write_text(tmp_path / "features.h5", "all of it")
+        remove_log(log)
+    assert calls == ["part", "folder", "remove .encoding", "remove .lock"]
+
+
 def test_a_large_file_is_flushed_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early_flush, "_EVERY_BYTES", 1000)
     flushed: list[int] = []
@@ -102,6 +130,33 @@ def test_a_flush_that_the_system_refuses_is_an_error_of_the_file(
     with pytest.raises(OSError, match="Input/output error"):
         file.close()
     assert file.closed
+
+
+def test_a_flush_that_fails_hides_no_error_of_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early_flush, "_EVERY_BYTES", 1)
+
+    def refuse(number: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(early_flush.os, "fsync", refuse)
+    file = EarlyFlushed(tmp_path / "p.png")
+    file.write(b"123")
+    with pytest.raises(ZeroDivisionError), file:
+        raise ZeroDivisionError
+    assert file.closed
+
+
+def test_a_file_is_written_where_no_thread_is_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early_flush, "_EVERY_BYTES", 1)
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with EarlyFlushed(tmp_path / "p.png") as file:
+        file.write(b"123")
+        file.write(b"456")
+    assert (tmp_path / "p.png").read_bytes() == b"123456"
 
 
 def test_a_file_asked_about_ahead_is_not_asked_about_again_unless_it_changes(

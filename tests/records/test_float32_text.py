@@ -25,3 +25,8 @@ def test_a_number_is_written_as_numpy_writes_it(name: str) -> None:
     for value in map(float, VALUES[name]):
         assert float32_text(value) == str(np.float32(value))
         assert float32_text(-value) == str(np.float32(-value))
+
+
+def test_what_is_no_float_in_a_record_from_other_hands_is_written_as_by_numpy() -> None:
+    assert float32_text(None) == "nan"  # type: ignore[arg-type]
+    assert [float32_text(value) for value in (1, True, 3)] == ["1.0", "1.0", "3.0"]

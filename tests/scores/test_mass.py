@@ -43,6 +43,8 @@ def test_gini_of_many_patches_does_not_depend_on_threads() -> None:
     ranks = 2 * np.arange(1, len(shares) + 1) - len(shares) - 1
     exact = math.fsum(ranks * shares) / (len(shares) * math.fsum(shares))
     assert abs(c.gini(shares) - exact) < 1e-12
+    parts = [slice(0, 10_000), slice(10_000, 20_000), slice(20_000, None)]
+    assert c.gini(shares) == sum(float(ranks[at] @ shares[at]) for at in parts) / (len(shares) * shares.sum())
 
 
 def test_logits_go_through_the_softmax_and_signed_scores_count_by_their_positive_part() -> None:

@@ -74,6 +74,23 @@ def test_one_tile_that_claims_another_size_is_grey_and_its_neighbours_are_read(t
     assert np.array_equal(read, whole)
 
 
+def test_a_tag_that_lies_beyond_the_file_hides_no_tile_that_claims_another_size(tmp_path: Path) -> None:
+    path = tmp_path / "s.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)
+    other = (263, "H", 1, 1, True)  # made FillOrder below, which tifffile does not write
+    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", compression="jpeg", extratags=[other])
+    with tifffile.TiffFile(path) as file:
+        entry = file.pages.first.tags[263].offset
+    beyond = struct.pack("<HHII", 266, 3, 100, path.stat().st_size + 1000)
+    _, offsets, counts = _places(path)
+    frame = path.read_bytes().find(b"\xff\xc0", offsets[5], offsets[5] + counts[5])
+    _changed(path, (entry, beyond), (frame + 5, struct.pack(">HH", 65_500, 65_500)))
+    assert not read_directories(path)[0].is_rgb8
+    with open_slide(path) as slide:
+        slide.read_level(0)
+        assert "claims 65500 x 65500 pixels" in slide.unreadable.cause
+
+
 def test_the_size_of_a_jpeg_is_found_behind_what_decoders_pass_over() -> None:
     frame = b"\xff\xc0\x00\x0b\x08\x00\x10\x00\x20\x03\x01\x11\x00"
     assert jpeg_size(b"\xff\xd8" + frame + bytes(8)) == (32, 16)

@@ -124,7 +124,7 @@ def assign_cases(rows: ProcessList, left_out: Sequence[Mapping[str, str]], cfg: 
             )
         cases.append(own or other)
     _check_repeats(rows, slides, cases)
-    named = frozenset(cases) if "" in cases else frozenset()
+    named = frozenset(cases) - {""} if "" in cases else frozenset()
     for row, case in zip(rows, cases, strict=True):
         if case:
             row.put_in_case(case)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from mil_heatmaps.errors import FeatureError
+from mil_heatmaps.files.atomic import flush_names_now
 from mil_heatmaps.words import said_by
 
 _MAGIC = b"MILFEAT1"
@@ -171,7 +172,8 @@ class FeatureLog:
 
 
 def remove_log(path: Path) -> None:
-    """Delete the log at `path` and its lock, if they are there."""
+    """Delete the log at `path` and its lock, if they are there, once what was written beside it is on the disk."""
+    flush_names_now(path.parent)
     path.unlink(missing_ok=True)
     with suppress(PermissionError):  # Windows: whoever holds the lock removes it
         Path(f"{path}.lock").unlink(missing_ok=True)

@@ -66,6 +66,15 @@ def _flush_names(folder: Path) -> None:
         _fsync(folder)
 
 
+def flush_names_now(folder: Path) -> None:
+    """Flush a folder that waits for the end of `names_flushed_once`: new files replace one that is removed now."""
+    waiting = _FOLDERS.get()
+    if waiting is not None and folder in waiting:
+        del waiting[folder]
+        with suppress(OSError):
+            _fsync(folder)
+
+
 @contextmanager
 def names_flushed_once() -> Iterator[None]:
     """Flush each folder into which this thread moves files once, when the block ends, and not after each file.

@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ class EarlyFlushed(io.BufferedWriter):
         if self._waiting >= _EVERY_BYTES and not (self._thread is not None and self._thread.is_alive()):
             self.flush()
             self._waiting = 0
-            self._thread = threading.Thread(target=self._to_disk, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._to_disk, daemon=True)
+            with suppress(RuntimeError):  # no thread is to be had: all is flushed at the end
+                thread.start()
+                self._thread = thread
         return done
 
     def _to_disk(self) -> None:
@@ -49,3 +52,10 @@ class EarlyFlushed(io.BufferedWriter):
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        try:
+            self.close()
+        except OSError:
+            if kind is None:  # otherwise the exception on its way says more
+                raise

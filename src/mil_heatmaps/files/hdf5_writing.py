@@ -75,13 +75,14 @@ class _InMemory(io.BytesIO):
 
     def truncate(self, size: int | None = None) -> int:
         """Set the size; BytesIO alone never makes a file longer."""
-        length = super().truncate(size)
-        if size is not None and size > length:
+        length = self.getbuffer().nbytes
+        size = super().truncate(size)
+        if size > length:
             place = self.tell()
             self.seek(0, os.SEEK_END)
             self.write(bytes(size - self.tell()))
             self.seek(place)
-        return length if size is None else size
+        return size
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mil_heatmaps.insight.runs import ScoredSlide, StudyRun
+from mil_heatmaps.records.slide_record import output_path
 from mil_heatmaps.scores.normalize import NormalizedScores, default_method, normalize
 from mil_heatmaps.scores.patch_scores import MIDDLES, SHARE_KINDS, kind_of_column
 from mil_heatmaps.scores.quick_read import QuickScores
@@ -37,7 +38,8 @@ def picture_without_colours(run: StudyRun, slide: ScoredSlide) -> Path | None:
         return None
     for key in stage.outputs:
         name = Path(key).name.removeprefix(slide.slide_id)
-        if name.startswith(("_orig_", "_slide.")) and (path := record.path.parent / key).is_file():
+        path = Path(output_path(str(record.path.parent), key))
+        if name.startswith(("_orig_", "_slide.")) and path.is_file():
             return path
     return None
 

@@ -71,7 +71,7 @@ def flat_config(config: Config) -> dict[str, str]:
 
 def pictures(arguments: TrackArguments, summary: RunSummary) -> Iterator[tuple[str, Path]]:
     """Yield slide_id and file of each picture to send: of the slides asked for, or of the first ones of the list."""
-    from mil_heatmaps.records.slide_record import SlideRecord
+    from mil_heatmaps.records.slide_record import SlideRecord, output_path
 
     cohort = summary.cohort
     done = {*summary.processed, *summary.reused}
@@ -86,7 +86,7 @@ def pictures(arguments: TrackArguments, summary: RunSummary) -> Iterator[tuple[s
         job = cohort.jobs[slide_id]
         stage = SlideRecord.load(job.paths.record, slide_id).stages.get("heatmap")
         for key in stage.outputs if stage else ():
-            path = Path(os.path.normpath(job.paths.raw / key))
+            path = Path(output_path(str(job.paths.raw), key))
             if path.suffix.lower() in PICTURES and path.is_file() and path.stat().st_size <= MOST_BYTES:
                 yield slide_id, path
 

@@ -10,6 +10,8 @@ _FLOAT32 = struct.Struct("f")
 
 def float32_text(value: float) -> str:
     """Return what `numpy_text` gives, which is quicker in long tables; numpy is loaded for unusual numbers only."""
+    if type(value) is not float:  # as in a record from other hands
+        return numpy_text(value)
     size = abs(value)
     # Without an exponent as in Python; with one, too, but near 1e-4, where it begins, and at powers of two, whose
     # neighbours are not equally far.

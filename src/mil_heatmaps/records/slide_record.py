@@ -85,7 +85,7 @@ def _seen_from(path: str, base: str) -> str:
         beside = path[len(inside) :]
     else:
         folder, _, name = path.rpartition(os.sep)
-        parent = _folder_of(base)
+        parent = folder_of(base)
         if folder and not inside.startswith(path):
             beside = f"{_from_below(folder, parent)}{os.sep}{name}"
         else:  # a folder above, mostly
@@ -93,7 +93,16 @@ def _seen_from(path: str, base: str) -> str:
     return beside.replace(os.sep, "/") if os.sep != "/" else beside
 
 
-def _folder_of(path: str) -> str:
+def output_path(base: str, key: str) -> str:
+    """Return the path of the output that `relative` named `key` as seen from `base`.
+
+    A ``..`` goes by the names of folders, as in `relative`, even if one of them is a link.
+    """
+    path = f"{base}/{key}"
+    return os.path.normpath(path) if key.startswith("../") else path
+
+
+def folder_of(path: str) -> str:
     """Return the folder that holds a file or folder; `os.path.dirname` takes five times as long."""
     folder, _, name = path.rpartition(os.sep)
     return folder if name and folder else os.path.dirname(path) or os.curdir
@@ -230,7 +239,7 @@ class SlideRecord:
 
     def output_sha256(self, path: Path | str) -> str:
         """SHA-256 of a file some stage wrote, from the record when it still holds, else from the file."""
-        key = _seen_from(str(path), _folder_of(str(self.path)))
+        key = _seen_from(str(path), folder_of(str(self.path)))
         for name, stage in self.stages.items():
             known = stage.outputs.get(key)
             if known is not None and (name in self.just_seen or known.matches(path)):
@@ -260,9 +269,7 @@ def decide(record: StageRecord | None, inputs: Mapping[str, Any], base: Path) ->
         return Decision("recompute", f"changed: {first_of(changed, 4)}")
     folder = str(base)
     for key, output in record.outputs.items():
-        path = f"{folder}/{key}"
-        if key.startswith("../"):
-            path = os.path.normpath(path)  # by the names of folders, as in `relative`, even if one of them is a link
+        path = output_path(folder, key)
         if not output.matches(path):
             state = "changed since" if os.path.exists(path) else "missing"
             return Decision("recompute", f"output {state}: {os.path.basename(path)}")

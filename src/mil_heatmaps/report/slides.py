@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from mil_heatmaps.notices import Notice, distinct
 from mil_heatmaps.records.outcome_tables import SlideOutcome, outcome_of
 from mil_heatmaps.records.rows import UNSPECIFIED
-from mil_heatmaps.records.slide_record import SlideRecord
+from mil_heatmaps.records.slide_record import SlideRecord, output_path
 from mil_heatmaps.words import printable
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ class ReportedSlide:
         stage = None if self.record is None else self.record.stages.get("report")
         if stage is None or self.job is None:
             return False
-        return all(output.matches(self.job.paths.raw / key) for key, output in stage.outputs.items())
+        raw = str(self.job.paths.raw)
+        return all(output.matches(output_path(raw, key)) for key, output in stage.outputs.items())
 
     def part(self) -> dict[str, Any] | None:
         """Read the slide's part of the report; None where there is no readable one."""
@@ -136,7 +137,7 @@ class ReportedSlide:
         for stage, what in _SHOWN_FILES.items():
             done = self.record.stages.get(stage)
             for key in () if done is None else done.outputs:
-                path = Path(os.path.normpath(self.job.paths.raw / key))
+                path = Path(output_path(str(self.job.paths.raw), key))
                 if path.suffix == ".json" and stage == "faithfulness":
                     continue
                 if not path.is_file():

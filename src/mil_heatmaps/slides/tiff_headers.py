@@ -36,10 +36,10 @@ _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _PLAN
 )  # fmt: skip
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS, _JPEG_TABLES = 322, 323, 324, 325, 347
 _SUBSAMPLING, _IMAGE_DEPTH, _TILE_DEPTH = 530, 32997, 32998
-_NUMBERS = (
-    _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _PLANAR,
-    _TILE_WIDTH, _TILE_LENGTH, _IMAGE_DEPTH, _TILE_DEPTH,
-)  # fmt: skip
+_NUMBERS = (_WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH)
+_DETAILS = (_PHOTOMETRIC, _FILL_ORDER, _PLANAR, _IMAGE_DEPTH, _TILE_DEPTH)
+"""Tags that only reading without OpenSlide needs. One that lies beyond the file must not hide what tiles declare."""
+_UNKNOWN = -1
 _LISTS = (_TILE_OFFSETS, _TILE_COUNTS, _JPEG_TABLES, _SUBSAMPLING)
 
 
@@ -176,6 +176,11 @@ def _read_one(file: BinaryIO, order: str, big: bool, place: int, size: int) -> t
             lists[tag] = ValuesAt(offset, values, width, order)
         elif tag in _NUMBERS and values and width in _CODES:
             numbers[tag] = _first(file, order, data[inline : inline + width] if fits else offset, width)
+        elif tag in _DETAILS and values and width in _CODES:
+            try:
+                numbers[tag] = _first(file, order, data[inline : inline + width] if fits else offset, width)
+            except struct.error:
+                numbers[tag] = _UNKNOWN
     return _directory(numbers, lists), following
 
 

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 VENDORS = frozenset({"generic-tiff", "aperio"})
 _PHOTOMETRIC_NAMES = {PHOTOMETRIC_RGB: "RGB", PHOTOMETRIC_YCBCR: "YCBCR"}
+_MOST_TABLE_BYTES = 1 << 16  # of JPEG tables, which have about 600
 _MOST_PAGES = 256  # a slide has a dozen; more means a damaged or foreign file
 
 
@@ -105,8 +106,8 @@ def _agrees(
 ) -> bool:
     """Whether a quarter of a tile equals the reference.
 
-    It is the lower right quarter, which an error anywhere in JPEG data reaches; or the upper left one, if only that
-    begins on a level-0 pixel.
+    It is the lower right quarter, which an error anywhere in JPEG data without restart markers reaches; or the upper
+    left one, if only that begins on a level-0 pixel. Wrong colours, tables or places show in any part.
     """
     left, top, right, bottom = level.box_px(index)
     half = -(-(right - left) // 2), -(-(bottom - top) // 2)
@@ -186,6 +187,10 @@ class TiffLevels:
             return None
         if self._vendor == "aperio" and not byte_counts.all():
             return None  # OpenSlide fills these from the next finer level
+        if (page.jpeg_tables and page.jpeg_tables.count * page.jpeg_tables.width > _MOST_TABLE_BYTES) or (
+            page.subsampling and page.subsampling.count != 2
+        ):
+            return None
         tables = page.jpeg_tables.read(file).astype(np.uint8).tobytes() if page.jpeg_tables else None
         chroma = tuple(page.subsampling.read(file).tolist()) if page.subsampling else (2, 2)
         is_ycbcr_jpeg = page.compression == JPEG and page.photometric == PHOTOMETRIC_YCBCR

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mil_heatmaps.files.digests import fingerprint
+from mil_heatmaps.records.slide_record import output_path
 from mil_heatmaps.stages.case_scores import case_file, has_case_bag
 from mil_heatmaps.words import fine_share
 
@@ -233,6 +234,6 @@ def kept_outputs(
     then.pop(part, None)
     if now != then:
         return None
-    raw = work.job.paths.raw
-    kept = {key: output for key, output in previous.outputs.items() if not is_part(key)}
-    return [raw / key for key in kept] if all(output.matches(raw / key) for key, output in kept.items()) else None
+    raw = str(work.job.paths.raw)
+    kept = {output_path(raw, key): output for key, output in previous.outputs.items() if not is_part(key)}
+    return [Path(path) for path in kept] if all(output.matches(path) for path, output in kept.items()) else None

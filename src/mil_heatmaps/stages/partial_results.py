@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zipfile import BadZipFile
 
-from mil_heatmaps.files.atomic import atomic_path
+from mil_heatmaps.files.atomic import atomic_path, flush_names_now
 from mil_heatmaps.files.digests import fingerprint
 from mil_heatmaps.numpy_later import np
 
@@ -51,7 +51,8 @@ class PartialResults:
             np.savez(file, allow_pickle=False, key=np.array(self._key), **flat)
 
     def remove(self) -> None:
-        """Remove the file, once the result is written."""
+        """Remove the file, once the result beside it is on the disk."""
+        flush_names_now(self._path.parent)
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Arrays]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mil_heatmaps.records.slide_record import folder_of
+
 if TYPE_CHECKING:
     from mil_heatmaps.config.config import Config
     from mil_heatmaps.scores.scale import CohortScale
@@ -86,7 +88,7 @@ class RunSettings:
         """Return the file with the coordinates of features, if there is one; each folder is listed once per run."""
         from mil_heatmaps.features.find import coords_folders, find_coords_file
 
-        key = str(features).rpartition(os.sep)[0], coords_dir
+        key = folder_of(str(features)), coords_dir
         if key not in self._folders:
             self._folders[key] = coords_folders(*key)
         return find_coords_file(features, coords_dir, self._folders[key])

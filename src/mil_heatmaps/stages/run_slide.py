@@ -16,7 +16,7 @@ from mil_heatmaps.files.atomic import write_text
 from mil_heatmaps.notices import Notice
 from mil_heatmaps.progress.encoding_signs import EncodingSign
 from mil_heatmaps.records.layout import SlideLayout
-from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord, decide
+from mil_heatmaps.records.slide_record import Decision, SlideRecord, StageRecord, decide, output_path
 from mil_heatmaps.records.slide_run import SlideRun
 from mil_heatmaps.stages.base import SlideWork, Stage, StageResult, Stopped
 from mil_heatmaps.stages.run_settings import RunSettings
@@ -169,7 +169,7 @@ def _remove_stale(previous: StageRecord | None, record: SlideRecord, paths: Slid
         return
     held = {key for stage in record.stages.values() for key in stage.outputs}
     for key, output in previous.outputs.items():
-        path = paths.raw / key
+        path = Path(output_path(str(paths.raw), key))
         # Only files as this program wrote them: a picture that the user edited stays.
         inside = path.resolve().is_relative_to(paths.sampled_patches.resolve())
         if key not in held and inside and output.matches(path):

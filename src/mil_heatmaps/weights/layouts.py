@@ -85,9 +85,11 @@ def best_candidates(content: Any) -> tuple[list[Found], list[str]]:
             raise CheckpointError(f"a tensor's name has {longest:,} characters; no model has names above 1,000")
     if (count := sum(len(item.tensors) for item in chosen)) > _MOST_TENSORS:
         raise CheckpointError(f"holds {count:,} tensors; no model has more than {_MOST_TENSORS:,}")
-    if (count := len({place for item in chosen for key in item.tensors for place in _places(key)})) > _MOST_TENSORS:
-        most = f"no model has more than {_MOST_TENSORS:,}"
-        raise CheckpointError(f"names its tensors by {count:,} parts of a model; {most}")
+    places: set[str] = set()
+    for key in (key for item in chosen for key in item.tensors):
+        places.update(_places(key))
+        if len(places) > _MOST_TENSORS:
+            raise CheckpointError(f"names more than {_MOST_TENSORS:,} parts of a model; no model has so many")
     return chosen, [item.title for item in found if _rank(item) != best]
 
 
