@@ -115,35 +115,31 @@ def test_a_large_file_is_flushed_while_it_is_written(tmp_path: Path, monkeypatch
     assert flushed[0] >= 1000
 
 
-def test_a_flush_that_the_system_refuses_is_an_error_of_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def refused_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EarlyFlushed:
+    """Return an open file whose early flush the system refused."""
+    monkeypatch.setattr(early_flush, "_EVERY_BYTES", 1)
+
+    def refuse(number: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(early_flush.os, "fsync", refuse)
+    file = EarlyFlushed(tmp_path / "p.png")
+    file.write(b"123")
+    return file
+
+
+def test_a_flush_that_the_system_refuses_is_an_error_of_the_file(refused_file: EarlyFlushed) -> None:
     """Linux tells of a write that failed once: a later flush of the same file would succeed."""
-    monkeypatch.setattr(early_flush, "_EVERY_BYTES", 1)
-
-    def refuse(number: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(early_flush.os, "fsync", refuse)
-    file = EarlyFlushed(tmp_path / "p.png")
-    file.write(b"123")
     with pytest.raises(OSError, match="Input/output error"):
-        file.close()
-    assert file.closed
+        refused_file.close()
+    assert refused_file.closed
 
 
-def test_a_flush_that_fails_hides_no_error_of_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(early_flush, "_EVERY_BYTES", 1)
-
-    def refuse(number: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(early_flush.os, "fsync", refuse)
-    file = EarlyFlushed(tmp_path / "p.png")
-    file.write(b"123")
-    with pytest.raises(ZeroDivisionError), file:
+def test_a_flush_that_fails_hides_no_error_of_the_writer(refused_file: EarlyFlushed) -> None:
+    with pytest.raises(ZeroDivisionError), refused_file:
         raise ZeroDivisionError
-    assert file.closed
+    assert refused_file.closed
 
 
 def test_a_file_is_written_where_no_thread_is_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
